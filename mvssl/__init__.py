@@ -1,0 +1,48 @@
+"""mvssl: self-supervised, multi-view pre-training on music audio.
+
+Nothing heavy is imported until it is used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "compare", "data", "encoders", "evaluation", "frontends", "functional", "pretext", "training", "views"
+)  # fmt: skip
+_HOMES = {
+    "fit": "training",
+    "Pretext": "pretext",
+    "PretextOutput": "pretext",
+    "create_pretext": "pretext",
+    "list_pretexts": "pretext",
+    "register_pretext": "pretext",
+    "create_encoder": "encoders",
+    "load_encoder": "encoders",
+    "save_encoder": "encoders",
+}
+
+if TYPE_CHECKING:
+    from mvssl import compare, data, encoders, evaluation, frontends, functional, pretext, training, views
+    from mvssl.encoders import create_encoder, load_encoder, save_encoder
+    from mvssl.pretext import Pretext, PretextOutput, create_pretext, list_pretexts, register_pretext
+    from mvssl.training import fit
+
+__all__ = [
+    "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data", "encoders",
+    "evaluation", "fit", "frontends", "functional", "list_pretexts", "load_encoder", "pretext",
+    "register_pretext", "save_encoder", "training", "views",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"mvssl.{name}")
+    if name in _HOMES:
+        return getattr(import_module(f"mvssl.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'mvssl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

@@ -1,0 +1,131 @@
+"""What a finished comparison consists of, before any statistics."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BASELINES: dict[str, str] = {
+    "random": "Random encoder",
+    "mel_statistics": "Mel statistics",
+    "supervised": "Supervised",
+}
+"""The methods every comparison contains beside its pretexts, each with the title it has in a report."""
+
+
+@dataclass(frozen=True, eq=False)
+class MethodScores:
+    """Test scores of one method trained with one seed.
+
+    Attributes:
+        method: Name of a pretext, or one of `BASELINES`.
+        seed: The seed of its training.
+        scores: (cells, test tracks, tags) float; one cell per entry of `Comparison.cells`. Only their order
+            within a tag counts.
+    """
+
+    method: str
+    seed: int
+    scores: NDArray[np.floating]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Everything a report is made of.
+
+    Attributes:
+        command: The exact command line.
+        config: Everything needed to repeat it; ``config["encoder"]`` names the encoder in ``results.csv``.
+        environment: Versions, machine, date and wall time, as they shall be printed.
+        corpus: ``name``, ``tracks`` (count per split), ``hours``, ``problems`` (``path`` and ``reason`` of
+            each skipped file) and ``excluded_tags`` (reason per tag).
+        vocabulary: The tags, in the order of the last axis of all scores.
+        tag_groups: Named groups of tags; may be empty.
+        cells: (fraction of the labels, repeat) of each evaluation.
+        label_counts: Fewest and most labelled tracks that each fraction really used over its repeats.
+        targets: (test tracks, tags) bool.
+        groups: (test tracks,), for example the artist; tracks of a group are resampled together.
+        scores: One entry per method and seed.
+        curves: Per pretext and seed: ``step`` and terms such as ``loss`` or ``rankme``, lists of one length.
+        costs: Per method and seed: any of ``seconds``, ``views`` and ``parameters``.
+        notes: What a reader has to be told, in full sentences.
+        titles: How methods are written in the report; a method without a title is written as it is named.
+
+    Raises:
+        ValueError: If scores, targets or curves do not fit together, a score is not finite, or a method
+            occurs twice with one seed.
+    """
+
+    command: str
+    config: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    corpus: Mapping[str, Any]
+    vocabulary: tuple[str, ...]
+    tag_groups: Mapping[str, tuple[str, ...]]
+    cells: tuple[tuple[float, int], ...]
+    label_counts: Mapping[float, tuple[int, int]]
+    targets: NDArray[np.bool_]
+    groups: NDArray[Any] | None
+    scores: tuple[MethodScores, ...]
+    curves: Mapping[tuple[str, int], Mapping[str, list[float]]] = field(default_factory=dict)
+    costs: Mapping[tuple[str, int], Mapping[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    titles: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        expected = (len(self.cells), *self.targets.shape)
+        if self.targets.shape[1:] != (len(self.vocabulary),):
+            raise ValueError(
+                f"targets {self.targets.shape} do not fit a vocabulary of {len(self.vocabulary)} tags"
+            )
+        for entry in self.scores:
+            if entry.scores.shape != expected:
+                raise ValueError(
+                    f"scores of {entry.method!r} (seed {entry.seed}) have shape {entry.scores.shape}, "
+                    f"expected (cells, test tracks, tags) = {expected}"
+                )
+            if not np.isfinite(entry.scores).all():
+                raise ValueError(f"scores of {entry.method!r} (seed {entry.seed}) are not finite")
+        runs = [(entry.method, entry.seed) for entry in self.scores]
+        if len(set(runs)) < len(runs):
+            raise ValueError(f"a method occurs twice with the same seed: {runs}")
+        for (method, seed), terms in self.curves.items():
+            lengths = {name: len(values) for name, values in terms.items()}
+            if "step" not in lengths or len(set(lengths.values())) > 1:
+                raise ValueError(f"the curves of {method!r} (seed {seed}) need a step per value: {lengths}")
+
+    @property
+    def pretexts(self) -> tuple[str, ...]:
+        """Names of the pretexts, in their order."""
+        return tuple(dict.fromkeys(e.method for e in self.scores if e.method not in BASELINES))
+
+    @property
+    def baselines(self) -> tuple[str, ...]:
+        """Names of the baselines that were run, in the order of `BASELINES`."""
+        present = {entry.method for entry in self.scores}
+        return tuple(name for name in BASELINES if name in present)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Pretexts, then baselines."""
+        return self.pretexts + self.baselines
+
+    @property
+    def fractions(self) -> tuple[float, ...]:
+        """Label fractions, from the smallest."""
+        return tuple(sorted({fraction for fraction, _ in self.cells}))
+
+    def seeds(self, method: str) -> tuple[int, ...]:
+        """Seeds one method was trained with."""
+        return tuple(entry.seed for entry in self.scores if entry.method == method)
+
+    def labelled(self, fraction: float) -> str:
+        """How many labelled tracks a fraction came to: ``45``, or ``45–48`` where draws differ."""
+        few, many = self.label_counts[fraction]
+        return f"{few}" if few == many else f"{few}–{many}"
+
+    def title(self, method: str) -> str:
+        """How a method is written in the report."""
+        return self.titles.get(method) or BASELINES.get(method, method)

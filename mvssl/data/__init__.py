@@ -1,0 +1,26 @@
+"""Audio corpora: reading files, opening a corpus with its splits and labels, loading batches of crops.
+
+Bad files never stop a run: they are counted and listed, and the rest is used. Splits keep groups such as
+artists on one side. What a batch holds depends on a seed, never on the number of worker processes.
+"""
+
+from mvssl.data.batches import Batch, loader
+from mvssl.data.corpus import Corpus, CorpusError, Problem, corpora, open_corpus
+from mvssl.data.reading import AudioFileError, AudioInfo, AudioReader, probe, read_audio
+from mvssl.data.synthetic import synthetic
+
+__all__ = [
+    "AudioFileError",
+    "AudioInfo",
+    "AudioReader",
+    "Batch",
+    "Corpus",
+    "CorpusError",
+    "Problem",
+    "corpora",
+    "loader",
+    "open_corpus",
+    "probe",
+    "read_audio",
+    "synthetic",
+]

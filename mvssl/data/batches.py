@@ -1,0 +1,261 @@
+"""Batches of crops for pre-training: the same ones whatever the number of worker processes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mvssl import seeding
+from mvssl.data.corpus import Corpus, Problem, open_corpus
+from mvssl.data.listing import CorpusError
+from mvssl.data.reading import AudioFileError, AudioReader
+
+# Random numbers for the order of tracks and for crops come from different streams of one seed.
+_ORDER, _CROPS = 1, 2
+_MAX_ATTEMPTS = 20
+_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+
+
+class CropSampler(Protocol):
+    """Decides where in a track the crop of each view begins.
+
+    Attributes:
+        seconds: Length of each view's crop.
+        min_seconds: Duration of the shortest track that can be cropped.
+    """
+
+    @property
+    def seconds(self) -> tuple[float, ...]: ...
+
+    @property
+    def min_seconds(self) -> float: ...
+
+    def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
+        """Where each crop of a track of ``duration`` begins, in seconds."""
+        ...
+
+
+class Views(Protocol):
+    """Whatever has a crop sampler: a view chain."""
+
+    @property
+    def sampler(self) -> CropSampler: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Crops of some tracks.
+
+    Attributes:
+        crops: One (batch, samples) float32 tensor per view; lengths may differ between views.
+        items: (batch,) int64 rows of the corpus that the crops are from.
+        keys: (batch,) uint64, one per scheduled (seed, epoch, item), for whatever else is random.
+        problems: Files that failed; other tracks stand in for them.
+    """
+
+    crops: tuple[Tensor, ...]
+    items: Tensor
+    keys: NDArray[np.uint64]
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The batch with its tensors on a device."""
+        crops = tuple(crop.to(device, non_blocking=True) for crop in self.crops)
+        return replace(self, crops=crops, items=self.items.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in page-locked memory, from which copies to a GPU do not block."""
+        return replace(
+            self, crops=tuple(crop.pin_memory() for crop in self.crops), items=self.items.pin_memory()
+        )
+
+
+def loader(
+    data: str | os.PathLike[str] | Corpus,
+    views: Views,
+    batch_size: int,
+    *,
+    split: str | None = "train",
+    steps: int | None = None,
+    start_step: int = 0,
+    seed: int = 0,
+    sample_rate: int = 16_000,
+    workers: int = 1,
+) -> DataLoader[Batch]:
+    """Loads crops of a corpus in batches.
+
+    Every epoch visits the tracks of the split once, in an order of its own; what does not fill a batch at
+    its end is left out. What a batch holds depends on the corpus, the sampler and the seed only, never on
+    ``workers``. Step ``s`` of a run is always the same batch.
+
+    A file that cannot be read is replaced by another track of the split, drawn from the same seed, and is
+    reported in the batch.
+
+    Args:
+        data: A corpus, or what :func:`open_corpus` opens; tracks that are too short for the views are then
+            left out.
+        views: Its ``sampler`` decides about the crops.
+        batch_size: Tracks per batch.
+        split: ``"train"``, ``"valid"``, ``"test"``, or None for all tracks.
+        steps: The run ends before this step, and each pass over the loader is the same run. Without it,
+            each pass is one epoch, and the next pass the next epoch.
+        start_step: Step to begin with, to resume a run: ``steps=100, start_step=60`` gives the last 40
+            of the 100 batches.
+        seed: Of order and crops.
+        sample_rate: In Hz, of the crops.
+        workers: Processes that read ahead; 0 reads in this one.
+
+    Raises:
+        CorpusError: If the corpus cannot be opened, a track is too short for the views, or there are
+            fewer tracks than ``batch_size``; while loading, if 20 files in a row cannot be read.
+        ValueError: If another argument is out of range.
+    """
+    sampler = views.sampler
+    corpus = open_corpus(data, min_seconds=sampler.min_seconds)
+    items = corpus.indices(split)
+    _require_long_enough(corpus, items, sampler.min_seconds)
+    if batch_size < 1 or min(start_step, seed, workers) < 0 or sample_rate < 1:
+        raise ValueError(
+            f"batch_size={batch_size}, start_step={start_step}, seed={seed}, workers={workers}, "
+            f"sample_rate={sample_rate}: batch_size and sample_rate must be at least 1, the others at least 0"
+        )
+    if batch_size > len(items):
+        usable = f"{len(items)} usable {_NAMES[split]} tracks" if split else f"{len(items)} usable tracks"
+        raise CorpusError(
+            f"batch_size={batch_size} is larger than the {usable}: pass --batch_size {len(items)} or less"
+        )
+    schedule = _Schedule(items, batch_size, steps, start_step, seed)
+    return DataLoader(
+        _Crops(corpus, items, sampler, seed, sample_rate),
+        batch_sampler=schedule,
+        collate_fn=_as_it_is,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else each pass would advance the global random state
+    )
+
+
+def _require_long_enough(corpus: Corpus, items: NDArray[np.int64], min_seconds: float) -> None:
+    short = items[corpus.seconds[items] < min_seconds]
+    if len(short):
+        examples = ", ".join(f"{corpus.paths[item]} ({corpus.seconds[item]:.2f} s)" for item in short[:3])
+        raise CorpusError(
+            f"{corpus.name}: {len(short)} of {len(items)} tracks are shorter than the {min_seconds:g} s that "
+            f"the views need: {examples}; open it with min_seconds={min_seconds:g} or use shorter crops"
+        )
+
+
+_Row = tuple[int, int]  # epoch, item
+
+
+class _Schedule(Sampler[list[_Row]]):
+    """Which items each step visits, in which epoch."""
+
+    def __init__(
+        self, items: NDArray[np.int64], batch_size: int, steps: int | None, start_step: int, seed: int
+    ) -> None:
+        self._items = items
+        self._batch_size = batch_size
+        self._per_epoch = len(items) // batch_size
+        self._steps = steps
+        self._next_step = start_step
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return max(0, self._end() - self._next_step)
+
+    def __iter__(self) -> Iterator[list[_Row]]:
+        # A generator, so that nothing happens before the first batch is asked for: with workers,
+        # DataLoader makes two iterators per pass and uses one.
+        first, end = self._next_step, self._end()
+        if self._steps is None:
+            self._next_step = end
+        order, order_epoch = self._items, -1
+        for step in range(first, end):
+            epoch, batch = divmod(step, self._per_epoch)
+            if epoch != order_epoch:
+                order = seeding.generator(_ORDER, self._seed, epoch).permutation(self._items)
+                order_epoch = epoch
+            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            yield [(epoch, item) for item in rows.tolist()]
+
+    def _end(self) -> int:
+        end_of_epoch = (self._next_step // self._per_epoch + 1) * self._per_epoch
+        return end_of_epoch if self._steps is None else self._steps
+
+
+class _Crops(Dataset[Batch]):
+    """Reads whole batches, so that nothing is left to collate."""
+
+    def __init__(
+        self, corpus: Corpus, items: NDArray[np.int64], sampler: CropSampler, seed: int, sample_rate: int
+    ) -> None:
+        self._corpus = corpus
+        self._items = items
+        self._sampler = sampler
+        self._seed = seed
+        self._sample_rate = sample_rate
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitems__(self, rows: list[_Row]) -> Batch:
+        crops = tuple(
+            torch.empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
+        )
+        views = [crop.numpy() for crop in crops]
+        problems: list[Problem] = []
+        items = [self._fill(views, place, *row, problems) for place, row in enumerate(rows)]
+        epochs, scheduled = np.array(rows).T
+        keys = seeding.hash_keys(self._seed, epochs, scheduled)
+        return Batch(crops, torch.tensor(items), keys, tuple(problems))
+
+    def _fill(
+        self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int, problems: list[Problem]
+    ) -> int:
+        """Writes the crops of one row and returns the item that they are from."""
+        tried = item
+        for attempt in range(_MAX_ATTEMPTS):
+            # Keyed by the scheduled item: a stand-in that is also scheduled itself gets other crops.
+            rng = seeding.generator(_CROPS, self._seed, epoch, item, attempt)
+            if attempt:
+                tried = int(rng.choice(self._items))
+            try:
+                self._read(views, place, tried, rng)
+                return tried
+            except AudioFileError as error:
+                problems.append(Problem(str(self._corpus.paths[tried]), error.reason))
+        reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[-3:])
+        raise CorpusError(
+            f"{self._corpus.name}: {_MAX_ATTEMPTS} files in a row cannot be read, the last {reasons}; "
+            "check the corpus with open_corpus(..., check='full')"
+        )
+
+    def _read(
+        self, views: list[NDArray[np.float32]], place: int, item: int, rng: np.random.Generator
+    ) -> None:
+        with AudioReader(self._corpus.path(item)) as reader:
+            duration = reader.info.seconds  # a manifest may have rounded its durations up
+            if duration < self._sampler.min_seconds:
+                raise AudioFileError(
+                    reader.path,
+                    f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), shorter "
+                    f"than the {self._sampler.min_seconds:g} s that the views need",
+                )
+            starts = self._sampler.starts(duration, rng)
+            for view, start, seconds in zip(views, starts, self._sampler.seconds, strict=True):
+                view[place] = reader.read(start, seconds, self._sample_rate)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,317 @@
+"""A corpus: which tracks there are, how they are split, and what is known about them."""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvssl.data.listing import SPLITS, CorpusError, Listing, list_tracks
+from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
+from mvssl.registry import Registry
+
+__all__ = ["Corpus", "CorpusError", "Problem", "corpora", "open_corpus"]
+
+_T = TypeVar("_T")
+
+_SHOWN = 3  # examples in a message
+_logger = logging.getLogger(__name__)
+
+corpora: Registry[Callable[..., "Corpus"]] = Registry("corpus")
+"""Corpora with a name: functions ``(progress: bool = False) -> Corpus``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A file that is left out.
+
+    Attributes:
+        path: As the corpus calls it.
+        reason: What is wrong with it.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Usable tracks, in columns: one row of each array per track.
+
+    No Python object stands for a track, so that forked data workers share the memory for good.
+
+    Attributes:
+        name: Short name for reports.
+        root: Folder that ``paths`` are relative to.
+        paths: (tracks,) file names relative to ``root`` with forward slashes; they identify the tracks.
+        seconds: (tracks,) float64 durations.
+        splits: (tracks,) ``"train"``, ``"valid"`` or ``"test"``.
+        vocabulary: Usable tags.
+        targets: (tracks, tags) bool; (tracks, 0) without labels.
+        groups: (tracks,) names such as artists, empty where unknown; None when no track has one.
+        tag_groups: Named groups of tags from the vocabulary.
+        excluded_tags: Tags that cannot be learned or tested, with the reason.
+        problems: Files that were left out.
+        factors: Known causes of the sound by name, each an array with one row per track.
+
+    Raises:
+        ValueError: If the columns do not fit together.
+    """
+
+    name: str
+    root: Path
+    paths: NDArray[np.str_]
+    seconds: NDArray[np.float64]
+    splits: NDArray[np.str_]
+    vocabulary: tuple[str, ...]
+    targets: NDArray[np.bool_]
+    groups: NDArray[np.str_] | None = None
+    tag_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    excluded_tags: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        tracks = len(self.paths)
+        columns = {"seconds": self.seconds, "splits": self.splits, "targets": self.targets}
+        columns |= {f"factors[{name!r}]": values for name, values in self.factors.items()}
+        if self.groups is not None:
+            columns["groups"] = self.groups
+        for name, column in columns.items():
+            if len(column) != tracks:
+                raise ValueError(f"{name} has {len(column)} rows for {tracks} paths")
+        if self.targets.shape != (tracks, len(self.vocabulary)):
+            raise ValueError(f"targets has shape {self.targets.shape} for {len(self.vocabulary)} tags")
+        unknown = set(self.splits.tolist()) - set(SPLITS)
+        if unknown:
+            raise ValueError(f"unknown splits {sorted(unknown)}; known are {', '.join(SPLITS)}")
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def path(self, index: int) -> Path:
+        """The file of one track."""
+        return self.root / str(self.paths[index])
+
+    def indices(self, split: str | None) -> NDArray[np.int64]:
+        """Rows of one split, or all rows for None.
+
+        Raises:
+            CorpusError: If there is no such split.
+        """
+        if split is None:
+            return np.arange(len(self), dtype=np.int64)
+        if split not in SPLITS:
+            raise CorpusError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
+        return np.flatnonzero(self.splits == split).astype(np.int64)
+
+    def require_labels(self) -> None:
+        """Checks that a probe can be trained, chosen and tested on this corpus.
+
+        Raises:
+            CorpusError: If there are no labels, a split is empty, or no tag is usable.
+        """
+        if not self.vocabulary and not self.excluded_tags:
+            raise CorpusError(
+                f"{self.name}: no labels; give 'tags' or 'label' in a manifest, or one sub-folder per class"
+            )
+        for split in SPLITS:
+            if not (self.splits == split).any():
+                raise CorpusError(
+                    f"{self.name}: the {split} split is empty; add tracks (without splits in the manifest, "
+                    "three tracks or groups are enough to fill all three)"
+                )
+        if not self.vocabulary:
+            reasons = [f"{tag!r} is {reason}" for tag, reason in self.excluded_tags.items()]
+            raise CorpusError(
+                f"{self.name}: no usable tag ({_shortened(reasons)}); a tag must be on some, but not on all, "
+                "tracks of the train and of the test split"
+            )
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change with the tracks, their splits, tags or durations.
+
+        Neither the order of the tracks nor the place of the corpus on the disk matters.
+        """
+        order = np.argsort(self.paths)
+        columns = (self.paths[order], self.splits[order], self.vocabulary)
+        digest = hashlib.blake2b(
+            json.dumps([list(map(str, column)) for column in columns]).encode(), digest_size=8
+        )
+        digest.update(self.targets[order].tobytes())
+        digest.update(np.round(self.seconds[order] * 1000).astype(np.int64).tobytes())
+        return digest.hexdigest()
+
+
+def open_corpus(
+    source: str | os.PathLike[str] | Corpus,
+    *,
+    min_seconds: float = 0.0,
+    check: Literal["headers", "full"] = "headers",
+    seed: int = 0,
+    progress: bool = False,
+) -> Corpus:
+    """Opens a corpus and leaves out what cannot be used.
+
+    A file that is missing, unreadable or too short is counted in ``problems``, and the rest is used.
+    Without splits in the manifest, tracks are split about 70/10/20 at random, whole groups at a time;
+    which files turn out to be bad or too short has no influence on the side of the others.
+
+    Args:
+        source: The name of a registered corpus; a folder of audio, searched recursively, where
+            sub-folders are taken for labels (see :func:`mvssl.data.listing.list_folder`); a folder with
+            a ``manifest.jsonl``; or a ``*.jsonl`` manifest (see
+            :func:`mvssl.data.listing.list_manifest`). ``tag_groups.json`` beside it may name groups of
+            tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+        min_seconds: Shorter tracks are left out.
+        check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
+            decodes every file once and finds damaged files and NaN.
+        seed: Of the random splits.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        CorpusError: If the source does not exist, holds no audio, has a wrong manifest line, or if no
+            file can be used.
+    """
+    if isinstance(source, Corpus):
+        return source
+    if check not in ("headers", "full"):
+        raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
+    if isinstance(source, str) and source in corpora.names():
+        corpus: Corpus = corpora.create(source, progress=progress)
+    else:
+        corpus = _listed(list_tracks(Path(source).expanduser()), seed)
+    seconds, reasons = _inspected(corpus, check, progress)
+    for index in np.flatnonzero(seconds < min_seconds):
+        reasons.setdefault(
+            int(index), f"is {seconds[index]:.2f} s long, shorter than the {min_seconds:g} s that are needed"
+        )
+    return _usable(replace(corpus, seconds=seconds), reasons)
+
+
+def _listed(listing: Listing, seed: int) -> Corpus:
+    """All listed tracks and tags, usable or not; unknown durations are NaN."""
+    if listing.splits is None:
+        splits = random_splits(listing.paths, listing.groups, seed)
+    else:
+        splits = listing.splits
+        if listing.groups is not None:
+            warn_about_leaks(listing.name, splits, listing.groups)
+    tags = listing.tags or [()] * len(listing.paths)
+    vocabulary = tuple(sorted({tag for track in tags for tag in track}))
+    columns = {tag: column for column, tag in enumerate(vocabulary)}
+    targets = np.zeros((len(tags), len(vocabulary)), bool)
+    for row, track in enumerate(tags):
+        targets[row, [columns[tag] for tag in track]] = True
+    return Corpus(
+        name=listing.name,
+        root=listing.root,
+        paths=np.array(listing.paths),
+        seconds=np.array(listing.seconds, np.float64),  # None becomes NaN
+        splits=np.array(splits),
+        groups=None if listing.groups is None else np.array(listing.groups),
+        vocabulary=vocabulary,
+        targets=targets,
+        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", vocabulary),
+    )
+
+
+def _read_tag_groups(path: Path, vocabulary: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    if not path.is_file():
+        return {}
+    try:
+        groups = json.loads(path.read_bytes())
+        groups = {str(name): tuple(map(str, tags)) for name, tags in groups.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise CorpusError(f'{path}: must be a JSON object such as {{"group": ["tag", "tag"]}}') from None
+    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(vocabulary))
+    if unknown:
+        warnings.warn(f"{path}: no track has the tags {_shortened(unknown)}", stacklevel=4)
+    return groups
+
+
+def _inspected(
+    corpus: Corpus, check: Literal["headers", "full"], progress: bool
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Durations of all tracks (NaN where unreadable), and what is wrong with which."""
+    seconds, reasons, to_open = corpus.seconds.copy(), {}, []
+    for index in range(len(corpus)):
+        try:
+            empty = os.stat(corpus.path(index)).st_size == 0
+        except OSError:
+            reasons[index] = "there is no such file"
+            continue
+        if empty:
+            reasons[index] = "is empty (0 bytes)"
+        elif check == "full" or np.isnan(seconds[index]):
+            to_open.append(index)
+
+    def look(index: int) -> tuple[int, float, str]:
+        try:
+            with AudioReader(corpus.path(index)) as reader:
+                if check == "full":
+                    reader.verify()
+                else:
+                    reader.require_end()
+                return index, reader.info.seconds, ""
+        except AudioFileError as error:
+            return index, np.nan, error.reason
+
+    # Threads are enough: libsndfile works outside of Python's lock.
+    with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
+        for index, found, reason in _with_bar(pool.map(look, to_open), len(to_open), progress):
+            seconds[index] = found
+            if reason:
+                reasons[index] = reason
+    return seconds, reasons
+
+
+def _with_bar(results: Iterable[_T], total: int, progress: bool) -> Iterable[_T]:
+    if not progress:
+        return results
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, desc="Checking audio", unit="file")
+
+
+def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
+    """The corpus without the tracks that have a reason, and without the tags that this leaves unusable."""
+    problems = tuple(Problem(str(corpus.paths[index]), reasons[index]) for index in sorted(reasons))
+    examples = _shortened([f"{problem.path}: {problem.reason}" for problem in problems])
+    if len(problems) == len(corpus):
+        raise CorpusError(f"{corpus.name}: none of its {len(corpus)} files can be used ({examples})")
+    if problems:
+        _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
+    rows = np.setdiff1d(np.arange(len(corpus)), list(reasons))
+    splits, targets = corpus.splits[rows], corpus.targets[rows]
+    unusable = unusable_tags(corpus.vocabulary, targets, splits)
+    vocabulary = tuple(tag for tag in corpus.vocabulary if tag not in unusable)
+    kept = {name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()}
+    return replace(
+        corpus,
+        paths=corpus.paths[rows],
+        seconds=corpus.seconds[rows],
+        splits=splits,
+        vocabulary=vocabulary,
+        targets=targets[:, [tag not in unusable for tag in corpus.vocabulary]],
+        groups=None if corpus.groups is None else corpus.groups[rows],
+        tag_groups={name: tags for name, tags in kept.items() if tags},
+        excluded_tags={**corpus.excluded_tags, **unusable},
+        problems=corpus.problems + problems,
+        factors={name: values[rows] for name, values in corpus.factors.items()},
+    )
+
+
+def _shortened(items: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more

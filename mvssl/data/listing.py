@@ -1,0 +1,242 @@
+"""What a folder or a manifest says about its tracks, before any file is opened."""
+
+import itertools
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+SPLITS = ("train", "valid", "test")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "validation": "valid",
+    "val": "valid",
+    "dev": "valid",
+    "test": "test",
+}
+_logger = logging.getLogger(__name__)
+
+
+class CorpusError(ValueError):
+    """A corpus, or what was asked of it, that cannot be used; the message says what to change."""
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Tracks in the order of their paths.
+
+    Attributes:
+        name: Of the folder or manifest.
+        root: What ``paths`` are relative to.
+        paths: One file per track.
+        tags: The tags of each track, or None when the corpus has no labels.
+        splits: ``"train"``, ``"valid"`` or ``"test"`` for each track, or None when not given.
+        groups: One group name per track (empty: none given), or None when no track has one.
+        seconds: Durations where given, else None.
+    """
+
+    name: str
+    root: Path
+    paths: list[str]
+    tags: list[tuple[str, ...]] | None
+    splits: list[str] | None
+    groups: list[str] | None
+    seconds: list[float | None]
+
+
+def list_tracks(source: Path) -> Listing:
+    """Lists a folder of audio, a folder with a ``manifest.jsonl``, or a manifest.
+
+    Raises:
+        CorpusError: If there is no such path or nothing usable in it, or a line of the manifest is wrong.
+    """
+    if source.is_dir():
+        manifest = source / "manifest.jsonl"
+        return list_manifest(manifest) if manifest.is_file() else list_folder(source)
+    if not source.exists():
+        raise CorpusError(f"{source}: there is no such folder or manifest; check the path")
+    if source.suffix != ".jsonl":
+        raise CorpusError(
+            f"{source}: neither a folder nor a manifest; give a folder of audio or a *.jsonl file"
+        )
+    return list_manifest(source)
+
+
+def list_folder(folder: Path) -> Listing:
+    """Lists the audio files of a folder and its sub-folders.
+
+    When every file lies in one of at least two sub-folders, the names of those sub-folders are taken
+    for labels, as in ``genres/blues/a.wav``.
+
+    Raises:
+        CorpusError: If there is no audio file.
+    """
+    paths = sorted(_audio_files(folder))
+    if not paths:
+        raise CorpusError(f"{folder}: no audio file in this folder (looked for {', '.join(AUDIO_SUFFIXES)})")
+    parts = [path.split("/", 1) for path in paths]
+    labels = sorted({part[0] for part in parts})
+    labelled = len(labels) > 1 and all(len(part) == 2 for part in parts)
+    if labelled:
+        shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
+        _logger.info(
+            "%s: the %d sub-folders (%s) are taken as labels; write a manifest.jsonl if they are not",
+            folder,
+            len(labels),
+            shown,
+        )
+    return Listing(
+        name=folder.resolve().name,
+        root=folder,
+        paths=paths,
+        tags=[(part[0],) for part in parts] if labelled else None,
+        splits=None,
+        groups=None,
+        seconds=[None] * len(paths),
+    )
+
+
+def list_manifest(manifest: Path) -> Listing:
+    """Lists the tracks of a JSON Lines manifest.
+
+    Each line is an object with ``audio_path`` (absolute, or relative to the manifest's folder) and, as
+    far as known, ``tags`` (a list of strings) or ``label``, ``split``, ``group`` and ``duration`` in
+    seconds. Tags win over a label; other keys are ignored, and null means not given.
+
+    Raises:
+        CorpusError: If a line is wrong, naming it, or if only some lines have labels or a split.
+    """
+    lines = list(_manifest_lines(manifest))
+    if not lines:
+        raise CorpusError(f"{manifest}: the manifest is empty")
+    lines.sort(key=lambda line: line.path)
+    for before, line in itertools.pairwise(lines):
+        if before.path == line.path:
+            raise CorpusError(
+                f"{manifest}: {line.path} stands in line {before.number} and in line {line.number}; "
+                "keep one of them"
+            )
+    tags = _all_or_none(
+        manifest, lines, "tags", "neither tags nor label", 'write "tags": [] where none apply'
+    )
+    splits = _all_or_none(manifest, lines, "split", "no split", "give one to all lines or to none")
+    groups = [line.group or "" for line in lines]
+    return Listing(
+        name=manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem,
+        root=manifest.parent,
+        paths=[line.path for line in lines],
+        tags=tags,
+        splits=splits,
+        groups=groups if any(groups) else None,
+        seconds=[line.seconds for line in lines],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    number: int
+    path: str
+    tags: tuple[str, ...] | None
+    split: str | None
+    group: str | None
+    seconds: float | None
+
+
+def _manifest_lines(manifest: Path) -> Iterator[_Line]:
+    with manifest.open("rb") as file:
+        for number, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                yield _parsed(number, json.loads(text), manifest.parent)
+            except ValueError as error:
+                raise CorpusError(f"{manifest}, line {number}: {_explained(error)}") from None
+
+
+def _explained(error: ValueError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON ({error.msg} at column {error.colno}); each line is one JSON object"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8 text"
+    return str(error)
+
+
+def _parsed(number: int, row: Any, folder: Path) -> _Line:
+    """One line of a manifest; a ValueError says what is wrong with it."""
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, found {row!r}")
+    path, group, seconds = row.get("audio_path"), row.get("group"), row.get("duration")
+    if not isinstance(path, str) or not path:
+        raise ValueError(f"audio_path must be the path of a file, found {path!r}")
+    if group is not None and not isinstance(group, str | int):
+        raise ValueError(f"group must be a string, found {group!r}")
+    if seconds is not None and not (
+        isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
+    ):
+        raise ValueError(f"duration must be a number of seconds above 0, found {seconds!r}")
+    return _Line(
+        number=number,
+        path=_relative(path, folder),
+        tags=_tags(row),
+        split=_split(row.get("split")),
+        group=None if group is None else str(group),
+        seconds=None if seconds is None else float(seconds),
+    )
+
+
+def _tags(row: dict[str, Any]) -> tuple[str, ...] | None:
+    tags, label = row.get("tags"), row.get("label")
+    if tags is not None:
+        if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+            raise ValueError(f"tags must be a list of strings, found {tags!r}")
+        return tuple(dict.fromkeys(tags))
+    if label is None:
+        return None
+    if not isinstance(label, str | int) or label == "":
+        raise ValueError(f"label must be a string, found {label!r}")
+    return (str(label),)
+
+
+def _split(name: Any) -> str | None:
+    if name is None:
+        return None
+    if not isinstance(name, str) or name not in _SPLIT_NAMES:
+        raise ValueError(f"unknown split {name!r}; known are {', '.join(_SPLIT_NAMES)}")
+    return _SPLIT_NAMES[name]
+
+
+def _relative(path: str, folder: Path) -> str:
+    """The path as a track is called: relative to the folder where it lies inside, with forward slashes."""
+    normal = os.path.normpath(path)
+    if os.path.isabs(normal):
+        inside = os.path.relpath(normal, folder.absolute())
+        normal = normal if inside.startswith(os.pardir) else inside
+    return Path(normal).as_posix()
+
+
+def _all_or_none(manifest: Path, lines: list[_Line], field: str, lack: str, fix: str) -> list[Any] | None:
+    """One field of all lines, or None when no line has it; a mixture is an error."""
+    values = [getattr(line, field) for line in lines]
+    without = [line.number for line, value in zip(lines, values, strict=True) if value is None]
+    if not without:
+        return values
+    if len(without) == len(lines):
+        return None
+    raise CorpusError(
+        f"{manifest}: {len(without)} of {len(lines)} lines have {lack} (first line {min(without)}); {fix}"
+    )
+
+
+def _audio_files(folder: Path) -> Iterator[str]:
+    """Paths relative to the folder; hidden files (such as macOS's ``._a.mp3``) are not audio."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
+                yield Path(parent, name).relative_to(folder).as_posix()

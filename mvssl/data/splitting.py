@@ -1,0 +1,104 @@
+"""Who is on which side: random splits by group, and the tags that a split leaves usable."""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvssl import seeding
+from mvssl.data.listing import SPLITS
+
+_SHARES = (0.7, 0.1, 0.2)
+_FULL_NAMES = {"train": "training", "valid": "validation", "test": "test"}
+
+
+def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[str]:
+    """Splits tracks about 70/10/20 into train, valid and test, keeping groups together.
+
+    The result depends on which tracks there are and on the seed, not on their order. Groups are
+    assigned from the largest to the smallest, each to the split that lacks most; as long as there are
+    three groups, no split stays empty.
+
+    Args:
+        paths: One per track, all different.
+        groups: One name per track; tracks with the empty name, or all without groups, are on their own.
+        seed: Decides among groups of the same size.
+    """
+    members = defaultdict(list)
+    for index, path in enumerate(paths):
+        group = groups[index] if groups else ""
+        members[(group, "" if group else path)].append(index)
+    names = sorted(members)
+    shuffled = [names[i] for i in seeding.generator(seed).permutation(len(names))]
+    shuffled.sort(key=lambda name: -len(members[name]))  # stable: equal sizes stay shuffled
+
+    lacking = np.array(_SHARES) * len(paths)
+    empty = set(range(len(SPLITS)))
+    splits = [""] * len(paths)
+    for assigned, name in enumerate(shuffled):
+        must_fill = len(shuffled) - assigned <= len(empty)
+        candidates = sorted(empty) if must_fill else range(len(SPLITS))
+        chosen = max(candidates, key=lambda split: lacking[split])
+        empty.discard(chosen)
+        lacking[chosen] -= len(members[name])
+        for index in members[name]:
+            splits[index] = SPLITS[chosen]
+    return splits
+
+
+def warn_about_leaks(name: str, splits: Sequence[str], groups: Sequence[str]) -> None:
+    """Warns when given splits put a group (say, an artist) on two sides: scores would be too good."""
+    sides = defaultdict(set)
+    for split, group in zip(splits, groups, strict=True):
+        if group:
+            sides[group].add(split)
+    leaking = sorted(group for group, found in sides.items() if len(found) > 1)
+    if leaking:
+        examples = ", ".join(f"{group!r} ({' and '.join(sorted(sides[group]))})" for group in leaking[:3])
+        warnings.warn(
+            f"{name}: {len(leaking)} of {len(sides)} groups are in more than one split, so that test scores "
+            f"will be too good: {examples}; drop the splits from the manifest to have them made by group",
+            stacklevel=4,
+        )
+
+
+def unusable_tags(
+    tags: Sequence[str], targets: NDArray[np.bool_], splits: NDArray[np.str_]
+) -> dict[str, str]:
+    """Tags that cannot be learned or cannot be tested, with the reason.
+
+    A usable tag has tracks with and tracks without it, both in train and in test. It may be missing
+    from the validation split.
+
+    Args:
+        tags: Names of the columns of ``targets``.
+        targets: (tracks, tags).
+        splits: (tracks,).
+    """
+    with_tag = {split: targets[splits == split].sum(axis=0) for split in SPLITS}
+    tracks = {split: int((splits == split).sum()) for split in SPLITS}
+    reasons = {}
+    for column, tag in enumerate(tags):
+        counts = {split: int(with_tag[split][column]) for split in SPLITS}
+        reason = _why_unusable(counts, tracks)
+        if reason:
+            reasons[tag] = reason
+    return reasons
+
+
+def _why_unusable(counts: dict[str, int], tracks: dict[str, int]) -> str:
+    present = [split for split in SPLITS if counts[split]]
+    if not present:
+        return "on no usable track"
+    if counts == tracks:
+        return "on every track"
+    if len(present) == 1 and present != ["train"]:
+        return f"only in the {_FULL_NAMES[present[0]]} split"
+    for split in ("train", "test"):
+        if not counts[split]:
+            return f"on no track of the {_FULL_NAMES[split]} split"
+        if counts[split] == tracks[split]:
+            return f"on every track of the {_FULL_NAMES[split]} split"
+    return ""

@@ -1,0 +1,94 @@
+"""Named encoders, and encoders on disk."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from mvssl.encoders.resnet import ResNet
+from mvssl.registry import Registry
+
+encoders: Registry[Callable[..., nn.Module]] = Registry("encoder")
+"""Encoder presets: functions ``(**overrides) -> encoder``."""
+
+CLASSES: dict[str, type[ResNet]] = {"ResNet": ResNet}
+WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
+
+
+def create_encoder(name: str, **overrides: Any) -> ResNet:
+    """Creates an encoder from a preset, with random weights from torch's global generator.
+
+    Args:
+        name: One of ``encoders.names()``.
+        **overrides: Arguments of the class that replace those of the preset.
+    """
+    encoder: ResNet = encoders.create(name, **overrides)
+    return encoder
+
+
+@encoders.register("tiny")
+def _tiny(**overrides: Any) -> ResNet:
+    """Learns on two CPU cores in minutes; the default of the embedded comparison."""
+    frontend = {"n_fft": 1024, "hop_length": 320, "n_mels": 32}
+    config: dict[str, Any] = {
+        "width": 16, "layers": (1, 1, 1, 1), "embed_dim": 256, "pooling": "mean_max", "seconds": 3.0,
+        "frontend": frontend,
+    }  # fmt: skip
+    return ResNet(**{**config, **overrides})
+
+
+@encoders.register("deezer2024", paper="arXiv:2404.09177")
+def _deezer2024(**overrides: Any) -> ResNet:
+    """The 2,800,392-parameter ResNet of the 2024 comparison, on its log-mel with eleven dead bins."""
+    frontend = {
+        "n_fft": 1024, "hop_length": 512, "n_mels": 128, "f_max": 11_025.0, "allow_dead_bins": True,
+        "window_normalised": True, "top_db": 100.0, "floor_db": -100.0,
+    }  # fmt: skip
+    return ResNet(**{"seconds": 4.0, "frontend": frontend, **overrides})
+
+
+def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: Any) -> None:
+    """Writes ``encoder.safetensors`` and ``encoder.json`` (class, arguments, and whatever facts are given).
+
+    Raises:
+        ValueError: If the encoder is not of a class that :func:`load_encoder` knows.
+    """
+    kind = type(encoder).__name__
+    if CLASSES.get(kind) is not type(encoder):
+        raise ValueError(f"cannot save a {kind}: known are {', '.join(CLASSES)}")
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    _replace(folder / WEIGHTS, lambda path: save_file(weights, path))
+    description = json.dumps({"class": kind, "arguments": encoder.config, **facts}, indent=2) + "\n"
+    _replace(folder / DESCRIPTION, lambda path: path.write_text(description, encoding="utf-8"))
+
+
+def load_encoder(folder: str | os.PathLike[str]) -> ResNet:
+    """Reads what :func:`save_encoder` wrote; the encoder is in eval mode.
+
+    Raises:
+        FileNotFoundError: If the folder holds no encoder.
+        ValueError: If its class is unknown.
+    """
+    folder = Path(folder)
+    for name in (WEIGHTS, DESCRIPTION):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder} has no {name}: give the folder of a finished pre-training run")
+    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    if description["class"] not in CLASSES:
+        raise ValueError(f"{folder / DESCRIPTION}: unknown encoder class {description['class']!r}")
+    encoder = CLASSES[description["class"]](**description["arguments"])
+    encoder.load_state_dict(load_file(folder / WEIGHTS))
+    return encoder.eval()
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Writes beside the file and then renames, so that a kill never leaves half a file."""
+    draft = path.with_name(path.name + ".part")
+    write(draft)
+    os.replace(draft, path)

@@ -1,0 +1,166 @@
+"""The CLIP-style ResNet on a log-mel spectrogram."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mvssl.frontends import LogMel
+
+EXPANSION = 4
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 convolutions around a shortcut; strides are average pooling, which aliases less."""
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        channels_out = channels * EXPANSION
+        self.conv1 = nn.Conv2d(channels_in, channels, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+        self.conv3 = nn.Conv2d(channels, channels_out, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(channels_out)
+        self.downsample: nn.Module = nn.Identity()
+        if stride > 1 or channels_in != channels_out:
+            convolution = nn.Conv2d(channels_in, channels_out, 1, bias=False)
+            self.downsample = nn.Sequential(convolution, nn.BatchNorm2d(channels_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        residual = F.relu(self.bn2(self.conv2(residual)), inplace=True)
+        residual = self.bn3(self.conv3(self.pool(residual)))
+        shortcut = x if isinstance(self.downsample, nn.Identity) else self.downsample(self.pool(x))
+        return F.relu(residual + shortcut, inplace=True)
+
+
+class AttentionPool(nn.Module):
+    """Attention whose single query is the mean of a feature map (CLIP, Radford et al. 2021, §2.4).
+
+    The learned positional embedding is laid out on the feature map of the nominal clip length and
+    interpolated for others.
+
+    Args:
+        grid: (frequency, time) size of the nominal feature map.
+        channels: Channels of the feature map.
+        embed_dim: Size of the output.
+        heads: Attention heads; must divide ``channels``.
+    """
+
+    def __init__(self, grid: tuple[int, int], channels: int, embed_dim: int, heads: int) -> None:
+        super().__init__()
+        self.grid, self.heads = grid, heads
+        tokens = grid[0] * grid[1] + 1
+        self.positional_embedding = nn.Parameter(torch.randn(tokens, channels) / channels**0.5)
+        self.q_proj = nn.Linear(channels, channels)
+        self.k_proj = nn.Linear(channels, channels)
+        self.v_proj = nn.Linear(channels, channels)
+        self.c_proj = nn.Linear(channels, embed_dim)
+
+    def positions(self, grid: tuple[int, int]) -> Tensor:
+        """Positional embedding (1 + tokens, channels) for a feature map of size ``grid``."""
+        if grid == self.grid:
+            return self.positional_embedding
+        mean, rest = self.positional_embedding.split([1, self.grid[0] * self.grid[1]])
+        image = rest.T.reshape(1, -1, *self.grid)
+        image = F.interpolate(image, grid, mode="bilinear", align_corners=False)
+        return torch.cat([mean, image.flatten(2)[0].T])
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = (x.shape[2], x.shape[3])
+        tokens = x.flatten(2).transpose(1, 2)
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1) + self.positions(grid)
+        query, key, value = self.q_proj(tokens[:, :1]), self.k_proj(tokens), self.v_proj(tokens)
+        split = [t.unflatten(2, (self.heads, -1)).transpose(1, 2) for t in (query, key, value)]
+        return self.c_proj(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(1))
+
+
+class MeanMaxPool(nn.Module):
+    """Mean over frequency, then mean and maximum over time, then a linear layer."""
+
+    def __init__(self, channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(2 * channels, embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        sequence = x.mean(2)
+        return self.proj(torch.cat([sequence.mean(2), sequence.amax(2)], 1))
+
+
+class ResNet(nn.Module):
+    """ResNet with three-convolution stem, average-pooled strides and attention pooling, on a log-mel.
+
+    The "ModifiedResNet" of CLIP (https://arxiv.org/abs/2103.00020), as narrowed for audio by the 2024
+    comparison of multi-view methods (https://arxiv.org/abs/2404.09177).
+
+    Args:
+        width: Channels after the stem; the four stages have 4, 8, 16 and 32 times as many.
+        layers: Blocks per stage.
+        embed_dim: Size of the embedding.
+        pooling: ``"attention"``, or ``"mean_max"``, which learns faster from few steps.
+        heads: Heads of the attention pooling.
+        seconds: Nominal clip length, for which the positional embedding is laid out. Any clip of at
+            least 32 frames is accepted.
+        sample_rate: Sample rate of the audio in Hz.
+        frontend: Arguments of :class:`~mvssl.frontends.LogMel` besides the sample rate.
+
+    Shape:
+        Audio (batch, samples) or a log-mel (batch, bins, frames) → (batch, embed_dim).
+    """
+
+    def __init__(
+        self,
+        width: int = 16,
+        layers: Sequence[int] = (3, 4, 6, 3),
+        embed_dim: int = 1024,
+        pooling: Literal["attention", "mean_max"] = "attention",
+        heads: int = 8,
+        seconds: float = 4.0,
+        sample_rate: int = 16_000,
+        frontend: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "width": width, "layers": list(layers), "embed_dim": embed_dim, "pooling": pooling,
+            "heads": heads, "seconds": seconds, "sample_rate": sample_rate, "frontend": dict(frontend or {}),
+        }  # fmt: skip
+        self.embed_dim, self.sample_rate, self.seconds = embed_dim, sample_rate, seconds
+        self.frontend = LogMel(sample_rate=sample_rate, **(frontend or {}))
+        self.stem = nn.Sequential(
+            nn.Conv2d(1, width // 2, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(True),
+            nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(True),
+            nn.Conv2d(width // 2, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
+            nn.AvgPool2d(2),
+        )  # fmt: skip
+        self.stages = nn.Sequential()
+        channels_in = width
+        for stage, depth in enumerate(layers):
+            channels = width * 2**stage
+            blocks = nn.Sequential()
+            for block in range(depth):
+                blocks.append(Bottleneck(channels_in, channels, stride=2 if stage and not block else 1))
+                channels_in = channels * EXPANSION
+            self.stages.append(blocks)
+        self.pool: nn.Module
+        if pooling == "mean_max":
+            self.pool = MeanMaxPool(channels_in, embed_dim)
+        elif pooling == "attention":
+            frames = 1 + round(seconds * sample_rate) // self.frontend.hop_length
+            grid = (_shrunk(self.frontend.n_mels, len(layers)), _shrunk(frames, len(layers)))
+            self.pool = AttentionPool(grid, channels_in, embed_dim, heads)
+        else:
+            raise ValueError(f"pooling={pooling!r}: use 'attention' or 'mean_max'")
+
+    def forward(self, view: Tensor) -> Tensor:
+        mel = self.frontend(view) if view.ndim == 2 else view
+        image = mel.unsqueeze(1).to(memory_format=torch.channels_last)
+        return self.pool(self.stages(self.stem(image)))
+
+
+def _shrunk(size: int, stages: int) -> int:
+    """Length of one side of the feature map: halved, rounding up, by the stem, then by every pooling."""
+    return max(1, -(-size // 2) // 2**stages)

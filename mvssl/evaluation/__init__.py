@@ -1,0 +1,44 @@
+"""Judging frozen encoders with few labels: embeddings, label subsets, probes, metrics and their intervals.
+
+Embed the tracks once (`extract_embeddings`), draw nested label subsets (`draw_subsets`), train a probe on
+each (`linear_probe`), and see how far the result would move with other test tracks (`bootstrap_metric`).
+"""
+
+from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
+from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
+from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
+from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
+from mvssl.evaluation.probes import (
+    DEFAULT_GRID,
+    LinearProbes,
+    ProbeResult,
+    fit_linear_probes,
+    linear_probe,
+    standardise,
+)
+from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
+
+__all__ = [
+    "DEFAULT_GRID",
+    "Embeddings",
+    "Interval",
+    "LinearProbes",
+    "ProbeResult",
+    "Subset",
+    "TimeStatistics",
+    "average_precision",
+    "bootstrap_metric",
+    "chance_ap",
+    "draw_subsets",
+    "extract_embeddings",
+    "fit_linear_probes",
+    "interval",
+    "linear_probe",
+    "load_subsets",
+    "macro",
+    "mel_statistics",
+    "resample_weights",
+    "roc_auc",
+    "save_subsets",
+    "standardise",
+]

@@ -1,0 +1,62 @@
+"""BYOL."""
+
+import copy
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mvssl.functional import byol
+from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
+from mvssl.pretext.heads import mlp
+
+
+@register_pretext("byol", paper="arXiv:2006.07733")
+class BYOL(Pretext):
+    """Predicts what a slowly moving copy of the network makes of another view.
+
+    Args:
+        encoder: Encoder to train; the target network starts as a copy of it.
+        hidden_dim: Hidden size of projector and predictor; the paper uses 4096 on a 2048-d embedding.
+        projection_dim: Size of projections; the paper uses 256.
+        momentum: Initial decay of the target network; rises to 1 along a cosine when the length of the run
+            is known. The paper uses 0.996 over 300 000 and more steps, and 0.99 for short runs.
+
+    Raises:
+        ValueError: If the momentum is outside [0, 1].
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 1024,
+        projection_dim: int = 256,
+        momentum: float = 0.99,
+    ) -> None:
+        super().__init__(encoder)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum={momentum} must lie in [0, 1]")
+        self.momentum = momentum
+        self.projector = mlp([self.embed_dim, hidden_dim, projection_dim])
+        self.predictor = mlp([projection_dim, hidden_dim, projection_dim])
+        # The target's batch norms stay in training mode and keep statistics of their own, so only
+        # parameters are averaged.
+        self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector)).requires_grad_(False)
+
+    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
+        embeddings = forward_views(self.encoder, views)
+        projections = forward_views(self.projector, embeddings)
+        predictions = forward_views(self.predictor, projections)
+        with torch.no_grad():
+            targets = forward_views(self.target, views)
+        return PretextOutput(byol(predictions, targets), {}, embeddings, projections)
+
+    @torch.no_grad()
+    def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
+        """Moves the target towards the online network (appendix of the paper: τ = 1 − (1 − τ₀)(cos + 1)/2)."""
+        momentum = self.momentum
+        if total_steps:
+            momentum = 1 - (1 - momentum) * (math.cos(math.pi * step / total_steps) + 1) / 2
+        online = [*self.encoder.parameters(), *self.projector.parameters()]
+        torch._foreach_lerp_(list(self.target.parameters()), online, 1 - momentum)

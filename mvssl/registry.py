@@ -1,0 +1,96 @@
+"""One kind of registry for everything that has a name: pretexts, encoders, view chains, corpora."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """What is known about one registered name.
+
+    Attributes:
+        name: What users type.
+        target: The registered class or function.
+        paper: Where it comes from (arXiv number, DOI or URL); empty when it is our own.
+        summary: One line of description.
+    """
+
+    name: str
+    target: T
+    paper: str
+    summary: str
+
+
+class Registry(Generic[T]):
+    """Maps names to described classes or functions.
+
+    Args:
+        kind: What is registered, in the singular, as error messages say it.
+        group: Entry-point group in which installed packages announce more of them. Each entry point
+            names a module or object whose import registers it; it is loaded on the first look-up.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self._group = group
+        self._loaded = False
+        self._entries: dict[str, Entry[T]] = {}
+
+    def register(self, name: str, *, paper: str = "", summary: str = "") -> Callable[[T], T]:
+        """Decorator that registers a class or function under ``name``.
+
+        Without ``summary`` the first line of the docstring is used.
+
+        Raises:
+            ValueError: If the name is taken: silently replacing an entry would change what old
+                recipes mean.
+        """
+
+        def add(target: T) -> T:
+            if name in self._entries:
+                raise ValueError(
+                    f"{self.kind} {name!r} is already registered by "
+                    f"{self._entries[name].target!r}; choose another name"
+                )
+            doc = (getattr(target, "__doc__", None) or "").strip()
+            line = summary or (doc.splitlines()[0] if doc else "")
+            self._entries[name] = Entry(name, target, paper, line)
+            return target
+
+        return add
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Registered names that match a shell-style pattern, in the order of registration."""
+        self._load_plugins()
+        return [name for name in self._entries if fnmatchcase(name, pattern)]
+
+    def entry(self, name: str) -> Entry[T]:
+        """The entry of one name.
+
+        Raises:
+            ValueError: If there is no such name; close matches are suggested.
+        """
+        self._load_plugins()
+        if name not in self._entries:
+            close = get_close_matches(name, self._entries, n=3)
+            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(self._entries)}"
+            raise ValueError(f"no {self.kind} named {name!r}; {hint}")
+        return self._entries[name]
+
+    def create(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls the class or function registered under ``name``."""
+        target: Any = self.entry(name).target
+        return target(*args, **kwargs)
+
+    def _load_plugins(self) -> None:
+        if self._loaded or self._group is None:
+            return
+        self._loaded = True
+        for point in entry_points(group=self._group):
+            point.load()

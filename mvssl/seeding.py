@@ -1,0 +1,36 @@
+"""Random numbers that depend on *what* they are for, never on who draws them or when.
+
+A crop, a filter cut-off or a shuffle is keyed by integers such as (seed, epoch, item, view). The same
+key gives the same numbers on every machine, whatever the number of workers or the make-up of a batch.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def generator(*key: int) -> np.random.Generator:
+    """A NumPy generator for one key of non-negative integers."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
+
+
+def hash_keys(*columns: int | NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Mixes integer columns (scalars broadcast) into one well-spread 64-bit key per row.
+
+    The mixer is SplitMix64's finaliser (Steele et al., 2014, https://doi.org/10.1145/2714064.2660195),
+    applied after each column, so that the order of the columns matters.
+    """
+    state = np.zeros(np.broadcast_shapes(*(np.shape(column) for column in columns)), np.uint64)
+    with np.errstate(over="ignore"):
+        for column in columns:
+            state = state + np.asarray(column).astype(np.uint64) + _GOLDEN
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state ^ (state >> np.uint64(31))
+    return state
+
+
+def uniform(keys: NDArray[np.uint64], stream: int) -> NDArray[np.float64]:
+    """One number in [0, 1) per key. Different ``stream`` numbers give independent draws."""
+    return (hash_keys(keys, stream) >> np.uint64(11)).astype(np.float64) * 2.0**-53

@@ -1,0 +1,203 @@
+"""Training a pretext: :func:`fit` around any model and corpus, :func:`pretrain` from names."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from mvssl.data import Batch, Corpus, Problem, loader, open_corpus
+from mvssl.encoders import create_encoder, save_encoder
+from mvssl.pretext import Pretext, create_pretext
+from mvssl.training.run import environment, prepare_run, write_json
+from mvssl.views import ViewChain, chain
+
+CHECKPOINT = "last.ckpt"
+
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a pretext is optimised.
+
+    Attributes:
+        steps: Optimiser steps; with ``minutes`` the most that are made.
+        batch_size: Tracks per batch.
+        learning_rate: Peak of the learning rate.
+        weight_decay: Of matrices and kernels.
+        warmup: Share of the run in which the learning rate rises.
+        clip_norm: Largest norm of the gradient.
+        precision: ``"bf16"`` runs the encoder under autocast (losses and front ends stay in fp32);
+            ``"auto"`` does so where the hardware multiplies bf16 natively.
+        seed: Of crops, their order and their augmentation.
+        workers: Processes that read audio; 0 reads in the main process.
+        checkpoint_every: Steps between checkpoints; 0 writes one at the end only.
+        log_every: Steps between logged rows.
+        minutes: Stop by the clock. A run then depends on the speed of the machine.
+    """
+
+    steps: int
+    batch_size: int = 96
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    warmup: float = 0.05
+    clip_norm: float = 3.0
+    precision: Precision = "auto"
+    seed: int = 0
+    workers: int = 1
+    checkpoint_every: int = 0
+    log_every: int = 10
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 2 or self.log_every < 1 or self.checkpoint_every < 0:
+            raise ValueError(
+                f"steps={self.steps}, batch_size={self.batch_size}, log_every={self.log_every}, "
+                f"checkpoint_every={self.checkpoint_every}: at least 1, 2, 1 and 0 are needed"
+            )
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError(f"minutes={self.minutes} must be positive")
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What came of a run.
+
+    Attributes:
+        steps: Steps made.
+        views: Views the encoder was trained on.
+        seconds: Wall-clock seconds of training, over all resumed parts.
+        stopped_by_clock: Whether ``minutes`` ended the run before ``steps`` did.
+        problems: Files that could not be read, each once; other tracks stood in for them.
+    """
+
+    steps: int
+    views: int
+    seconds: float
+    stopped_by_clock: bool
+    problems: tuple[Problem, ...]
+
+
+def uses_bf16(precision: Precision, device: torch.device) -> bool:
+    """Whether the encoder runs in bf16.
+
+    Raises:
+        ValueError: If the precision is unknown.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision={precision!r}: use 'auto', 'fp32' or 'bf16'")
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def fit(
+    pretext: Pretext,
+    data: str | os.PathLike[str] | Corpus,
+    views: str | ViewChain = "light",
+    *,
+    steps: int,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    progress: bool = True,
+    **recipe: Any,
+) -> FitResult:
+    """Trains a pretext on the training split of a corpus.
+
+    The run directory gets ``metrics.csv``, TensorBoard events, ``last.ckpt``, and at the end
+    ``encoder.safetensors`` with ``encoder.json``.
+
+    Args:
+        pretext: What to train; its encoder says the sample rate.
+        data: A corpus, a folder, a manifest, or the name of a corpus.
+        views: A view chain or the name of one, then with crops of the encoder's nominal length.
+        steps: Optimiser steps.
+        out: Run directory.
+        resume: Continue from ``last.ckpt`` if there is one.
+        progress: Show a progress bar.
+        **recipe: Other fields of :class:`Recipe`.
+
+    Raises:
+        CorpusError: If the corpus cannot be used.
+        FileExistsError: If ``out`` holds a run and ``resume`` is false.
+        FloatingPointError: If the loss stops being finite; the last checkpoint is kept.
+    """
+    from mvssl.training.lightning import train
+
+    settings = Recipe(steps=steps, **recipe)
+    encoder: Any = pretext.encoder
+    view_chain = chain(views, encoder.seconds) if isinstance(views, str) else views
+    corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
+    folder = prepare_run(Path(out), CHECKPOINT, resume)
+    if hasattr(encoder, "frontend"):
+        view_chain.bind(encoder.frontend)
+
+    def batches(start_step: int) -> Iterator[Batch]:
+        return iter(
+            loader(
+                corpus, view_chain, settings.batch_size, steps=settings.steps, start_step=start_step,
+                seed=settings.seed, sample_rate=encoder.sample_rate, workers=settings.workers,
+            )
+        )  # fmt: skip
+
+    result = train(pretext, batches, view_chain, settings, folder, progress=progress)
+    save_encoder(pretext.encoder.cpu(), folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
+    return replace(result, problems=tuple(dict.fromkeys((*corpus.problems, *result.problems))))
+
+
+def pretrain(
+    data: str = "synthetic",
+    pretext: str = "simclr",
+    encoder: str = "tiny",
+    views: str = "light",
+    steps: int = 600,
+    seed: int = 0,
+    out: str = "runs/pretrain",
+    resume: bool = False,
+    batch_size: int = 96,
+    learning_rate: float = 2e-3,
+    checkpoint_every: int = 200,
+    minutes: float | None = None,
+    precision: Precision = "auto",
+    workers: int = 1,
+) -> FitResult:
+    """Pre-trains one encoder and leaves ``encoder.safetensors`` and ``encoder.json``.
+
+    Args:
+        data: Folder of audio, JSON Lines manifest, or name of a corpus.
+        pretext: Name of the pretext.
+        encoder: Encoder preset.
+        views: View chain.
+        steps: Optimiser steps.
+        seed: Of weights, crops, order and augmentation.
+        out: Run directory.
+        resume: Continue an interrupted run.
+        batch_size: Tracks per batch.
+        learning_rate: Peak of the learning rate.
+        checkpoint_every: Steps between checkpoints.
+        minutes: Stop by the clock; the result then varies with the speed of the machine.
+        precision: Of the encoder: auto, fp32 or bf16.
+        workers: Processes that read audio.
+    """
+    started = time.time()
+    torch.manual_seed(seed)
+    model = create_pretext(pretext, create_encoder(encoder))
+    settings = dict(
+        data=str(data), pretext=pretext, encoder=encoder, views=views, steps=steps, seed=seed,
+        batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
+        minutes=minutes, precision=precision, workers=workers,
+    )  # fmt: skip
+    result = fit(
+        model, data, views, steps=steps, out=out, resume=resume, batch_size=batch_size,
+        learning_rate=learning_rate, checkpoint_every=checkpoint_every, minutes=minutes, seed=seed,
+        precision=precision, workers=workers,
+    )  # fmt: skip
+    write_json(Path(out) / "config.json", settings)
+    write_json(Path(out) / "environment.json", environment() | {"seconds": time.time() - started})
+    return result

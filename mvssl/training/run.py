@@ -1,0 +1,59 @@
+"""Run directories: what every run writes besides its results."""
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("mvssl", "torch", "torchaudio", "pytorch-lightning", "numpy", "scipy", "soundfile", "soxr")
+
+
+def prepare_run(folder: Path, marker: str, resume: bool) -> Path:
+    """Creates a run directory.
+
+    Raises:
+        FileExistsError: If it already holds ``marker`` and is not to be resumed: nothing is overwritten.
+    """
+    if (folder / marker).exists() and not resume:
+        raise FileExistsError(f"{folder} already holds a run ({marker}): pass --resume true or another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file in one piece: a kill leaves the old one or the new one."""
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON in one piece."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, as far as they bear on a result."""
+    import torch
+
+    return {
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> str:
+    """Name of the processor, from Linux' own list where there is one."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()

@@ -1,0 +1,72 @@
+"""Where in a track the crop of each view comes from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Crops of one length, drawn independently or a bounded gap apart.
+
+    Without gaps, every crop is drawn uniformly and crops may overlap. With ``min_gap`` or ``max_gap``
+    neighbouring crops lie that far apart, end to start, and which view gets which crop is random.
+
+    Attributes:
+        length: Length of a crop in seconds.
+        n_views: Number of crops.
+        min_gap: Least gap between neighbouring crops in seconds.
+        max_gap: Greatest gap in seconds; ``None`` with a ``min_gap`` means as far as the track allows.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    length: float = 3.0
+    n_views: int = 2
+    min_gap: float | None = None
+    max_gap: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.length <= 0 or self.n_views < 1:
+            raise ValueError(
+                f"length={self.length}, n_views={self.n_views}: a length above 0 and at least one view are needed"
+            )
+        if self._gapped and not 0 <= self._min_gap <= self._max_gap:
+            raise ValueError(f"need 0 ≤ min_gap ≤ max_gap, got min_gap={self.min_gap}, max_gap={self.max_gap}")
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Length of each view's crop in seconds."""
+        return (self.length,) * self.n_views
+
+    @property
+    def min_seconds(self) -> float:
+        """Duration of the shortest track that can be cropped, in seconds."""
+        gaps = (self.n_views - 1) * self._min_gap if self._gapped else -(self.n_views - 1) * self.length
+        return self.n_views * self.length + gaps
+
+    def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
+        """Draws where each crop of a track of ``duration`` seconds begins, in seconds."""
+        if not self._gapped:
+            return tuple((rng.random(self.n_views) * max(0.0, duration - self.length)).tolist())
+        slack = max(0.0, duration - self.min_seconds)
+        offsets = [0.0]
+        for _ in range(self.n_views - 1):
+            extra = rng.random() * min(slack, self._max_gap - self._min_gap)
+            slack -= extra
+            offsets.append(offsets[-1] + self.length + self._min_gap + extra)
+        starts = np.array(offsets) + rng.random() * slack
+        return tuple(rng.permutation(starts).tolist())
+
+    @property
+    def _gapped(self) -> bool:
+        return self.min_gap is not None or self.max_gap is not None
+
+    @property
+    def _min_gap(self) -> float:
+        return 0.0 if self.min_gap is None else self.min_gap
+
+    @property
+    def _max_gap(self) -> float:
+        return float("inf") if self.max_gap is None else self.max_gap

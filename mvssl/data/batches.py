@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mvssl import seeding
 from mvssl.data.corpus import Corpus, Problem, open_corpus
@@ -211,7 +211,7 @@ class _Crops(Dataset[Batch]):
 
     def __getitems__(self, rows: list[_Row]) -> Batch:
         crops = tuple(
-            torch.empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
+            _empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
         )
         views = [crop.numpy() for crop in crops]
         problems: list[Problem] = []
@@ -255,6 +255,16 @@ class _Crops(Dataset[Batch]):
             starts = self._sampler.starts(duration, rng)
             for view, start, seconds in zip(views, starts, self._sampler.seconds, strict=True):
                 view[place] = reader.read(start, seconds, self._sample_rate)
+
+
+def _empty(*shape: int) -> Tensor:
+    """Room for crops; in a worker it is shared memory from the start.
+
+    Moving finished batches there as they are sent leaves freed blocks of several MB behind in another
+    thread's heap: up to 0.8 GB per worker.
+    """
+    room = torch.empty(shape)
+    return room if get_worker_info() is None else room.share_memory_()
 
 
 def _as_it_is(batch: Any) -> Any:

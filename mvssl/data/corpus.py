@@ -114,6 +114,18 @@ class Corpus:
             raise CorpusError(f"unknown split {split!r}; known are {', '.join(SPLITS)}")
         return np.flatnonzero(self.splits == split).astype(np.int64)
 
+    def take(self, rows: NDArray[np.int64]) -> "Corpus":
+        """The corpus of some of its tracks, in the given order, with the same tags."""
+        return replace(
+            self,
+            paths=self.paths[rows],
+            seconds=self.seconds[rows],
+            splits=self.splits[rows],
+            targets=self.targets[rows],
+            groups=None if self.groups is None else self.groups[rows],
+            factors={name: values[rows] for name, values in self.factors.items()},
+        )
+
     def require_labels(self) -> None:
         """Checks that a probe can be trained, chosen and tested on this corpus.
 
@@ -291,23 +303,18 @@ def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
         raise CorpusError(f"{corpus.name}: none of its {len(corpus)} files can be used ({examples})")
     if problems:
         _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
-    rows = np.setdiff1d(np.arange(len(corpus)), list(reasons))
-    splits, targets = corpus.splits[rows], corpus.targets[rows]
-    unusable = unusable_tags(corpus.vocabulary, targets, splits)
-    vocabulary = tuple(tag for tag in corpus.vocabulary if tag not in unusable)
-    kept = {name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()}
+    usable = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons)))
+    unusable = unusable_tags(corpus.vocabulary, usable.targets, usable.splits)
+    kept = {
+        name: tuple(tag for tag in tags if tag not in unusable) for name, tags in corpus.tag_groups.items()
+    }
     return replace(
-        corpus,
-        paths=corpus.paths[rows],
-        seconds=corpus.seconds[rows],
-        splits=splits,
-        vocabulary=vocabulary,
-        targets=targets[:, [tag not in unusable for tag in corpus.vocabulary]],
-        groups=None if corpus.groups is None else corpus.groups[rows],
+        usable,
+        vocabulary=tuple(tag for tag in corpus.vocabulary if tag not in unusable),
+        targets=usable.targets[:, [tag not in unusable for tag in corpus.vocabulary]],
         tag_groups={name: tags for name, tags in kept.items() if tags},
         excluded_tags={**corpus.excluded_tags, **unusable},
         problems=corpus.problems + problems,
-        factors={name: values[rows] for name, values in corpus.factors.items()},
     )
 
 

@@ -5,19 +5,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from mvssl.data import Batch, Corpus, Problem, loader, open_corpus
+from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
 from mvssl.encoders import create_encoder, save_encoder
 from mvssl.pretext import Pretext, create_pretext
 from mvssl.training.run import environment, prepare_run, write_json
 from mvssl.views import ViewChain, chain
 
 CHECKPOINT = "last.ckpt"
-
-Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Recipe:
         precision: ``"bf16"`` runs the encoder under autocast (losses and front ends stay in fp32);
             ``"auto"`` does so where the hardware multiplies bf16 natively.
         seed: Of crops, their order and their augmentation.
-        workers: Processes that read audio; 0 reads in the main process.
+        workers: Processes that read audio; 0 reads in the main process, None chooses by the device.
         checkpoint_every: Steps between checkpoints; 0 writes one at the end only.
         log_every: Steps between logged rows.
         minutes: Stop by the clock. A run then depends on the speed of the machine.
@@ -48,7 +47,7 @@ class Recipe:
     clip_norm: float = 3.0
     precision: Precision = "auto"
     seed: int = 0
-    workers: int = 1
+    workers: int | None = None
     checkpoint_every: int = 0
     log_every: int = 10
     minutes: float | None = None
@@ -80,21 +79,6 @@ class FitResult:
     seconds: float
     stopped_by_clock: bool
     problems: tuple[Problem, ...]
-
-
-def uses_bf16(precision: Precision, device: torch.device) -> bool:
-    """Whether the encoder runs in bf16.
-
-    Raises:
-        ValueError: If the precision is unknown.
-    """
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision={precision!r}: use 'auto', 'fp32' or 'bf16'")
-    if precision != "auto":
-        return precision == "bf16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
 
 
 def fit(
@@ -130,6 +114,7 @@ def fit(
     """
     from mvssl.training.lightning import train
 
+    keep_freed_memory()
     settings = Recipe(steps=steps, **recipe)
     encoder: Any = pretext.encoder
     view_chain = chain(views, encoder.seconds) if isinstance(views, str) else views
@@ -138,11 +123,13 @@ def fit(
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
 
+    workers = default_workers(default_device()) if settings.workers is None else settings.workers
+
     def batches(start_step: int) -> Iterator[Batch]:
         return iter(
             loader(
                 corpus, view_chain, settings.batch_size, steps=settings.steps, start_step=start_step,
-                seed=settings.seed, sample_rate=encoder.sample_rate, workers=settings.workers,
+                seed=settings.seed, sample_rate=encoder.sample_rate, workers=workers,
             )
         )  # fmt: skip
 
@@ -165,7 +152,7 @@ def pretrain(
     checkpoint_every: int = 200,
     minutes: float | None = None,
     precision: Precision = "auto",
-    workers: int = 1,
+    workers: int | None = None,
 ) -> FitResult:
     """Pre-trains one encoder and leaves ``encoder.safetensors`` and ``encoder.json``.
 
@@ -183,7 +170,7 @@ def pretrain(
         checkpoint_every: Steps between checkpoints.
         minutes: Stop by the clock; the result then varies with the speed of the machine.
         precision: Of the encoder: auto, fp32 or bf16.
-        workers: Processes that read audio.
+        workers: Processes that read audio; by default none on a CPU-only machine.
     """
     started = time.time()
     torch.manual_seed(seed)

@@ -15,11 +15,12 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from tqdm import tqdm
 
 from mvssl.data import Batch, Problem
+from mvssl.device import default_device, uses_bf16
 from mvssl.functional import effective_rank
 from mvssl.pretext import Pretext, PretextOutput
-from mvssl.training.fit import CHECKPOINT, FitResult, Recipe, uses_bf16
+from mvssl.training.fit import CHECKPOINT, FitResult, Recipe
 from mvssl.training.log import RunLog
-from mvssl.training.schedule import adamw, warmup_cosine
+from mvssl.optim import adamw, warmup_cosine
 from mvssl.views import ViewChain
 
 
@@ -107,7 +108,7 @@ class Watcher(pl.Callback):
         output = module.output
         row = {
             "step": step, "views": self.views, "loss": output.loss.item(),
-            "effective_rank": effective_rank(output.embeddings[0].detach()).item(),
+            "rankme": effective_rank(output.embeddings[0].detach()).item(),
             "gradient_norm": module.gradient_norm.item(),
             "learning_rate": module.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
             "views_per_second": rate,
@@ -155,7 +156,7 @@ def train(
     checkpoint = folder / CHECKPOINT
     module, watcher = PretextModule(pretext, views, recipe), Watcher(folder, recipe, progress)
     pretext.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     saved = _checkpoint(checkpoint) if checkpoint.is_file() else None
     if saved is not None:
         watcher.load_state_dict(saved["callbacks"][watcher.state_key])
@@ -208,6 +209,7 @@ def _quiet() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", PossibleUserWarning)
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning on a newer torch
             yield
     finally:
         logger.setLevel(level)

@@ -55,6 +55,11 @@ class ViewChain(nn.Module):
             member.bind(frontend)
         return self
 
+    def with_sampler(self, sampler: Crops) -> "ViewChain":
+        """A chain of the same transforms, bound to the same front end, on other crops."""
+        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram))  # type: ignore[arg-type]
+        return other if self.frontend is None else other.bind(self.frontend)
+
     @torch.no_grad()
     def forward(self, batch: CropBatch) -> list[Tensor]:
         """Makes the views, audio or log-mels, one per crop.

@@ -1,0 +1,78 @@
+"""The command ``mvssl``: arguments in, one call out."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+
+SUBCOMMANDS = {
+    "compare": "Compare pretexts with each other and with baselines; writes report.html.",
+    "pretrain": "Train one encoder with one pretext.",
+    "list": "List pretexts, encoders, view chains or corpora.",
+}
+
+
+def list_names(kind: str = "pretexts") -> None:
+    """Prints what is registered, a line each.
+
+    Args:
+        kind: pretexts, encoders, chains or corpora.
+    """
+    from mvssl.data import corpora
+    from mvssl.encoders import encoders
+    from mvssl.pretext import pretexts
+    from mvssl.views import chains
+
+    registries = {"pretexts": pretexts, "encoders": encoders, "chains": chains, "corpora": corpora}
+    if kind not in registries:
+        raise ValueError(f"cannot list {kind!r}: choose from {', '.join(registries)}")
+    registry = registries[kind]
+    for name in registry.names():
+        entry = registry.entry(name)
+        print(f"{name:16} {entry.summary}{f' [{entry.paper}]' if entry.paper else ''}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line.
+
+    Args:
+        arguments: What stands behind ``mvssl``; by default, what the shell gave.
+    """
+    from jsonargparse import ArgumentParser
+
+    from mvssl import __version__
+    from mvssl.compare import compare
+    from mvssl.training import pretrain
+
+    parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
+    parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
+    commands = parser.add_subcommands(required=True)
+    for name, function in (("compare", compare), ("pretrain", pretrain)):
+        command = ArgumentParser(description=function.__doc__.split("\n\n")[0])
+        command.add_argument("--config", action="config", help="YAML file with these arguments.")
+        command.add_function_arguments(function)
+        commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
+    lister = ArgumentParser(description=SUBCOMMANDS["list"])
+    lister.add_argument("kind", choices=["pretexts", "encoders", "chains", "corpora"])
+    commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
+    given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    chosen = given[given.subcommand].as_dict()
+    chosen.pop("config", None)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            if given.subcommand == "list":
+                list_names(**chosen)
+            elif given.subcommand == "pretrain":
+                result = pretrain(**chosen)
+                print(f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s")
+            else:
+                print(compare(**chosen))
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"mvssl: error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

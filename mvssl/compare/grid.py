@@ -1,0 +1,346 @@
+"""Runs the grid: every method with every seed, one resumable cell each, then the report."""
+
+import inspect
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
+from mvssl.compare.report import write_report
+from mvssl.compare.settings import Settings, several
+from mvssl.data import Corpus, CorpusError, open_corpus
+from mvssl.device import Precision, default_device, keep_freed_memory
+from mvssl.encoders import ResNet, create_encoder
+from mvssl.evaluation import Subset, draw_subsets, extract_embeddings, linear_probe, mel_statistics, save_subsets
+from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
+from mvssl.pretext import create_pretext, list_pretexts, pretexts
+from mvssl.seeding import hash_keys
+from mvssl.training import fit, read_metrics
+from mvssl.training.run import environment, write_json
+from mvssl.views import ViewChain, chain
+
+SCORES, CELL = "scores.npy", "cell.json"
+SUBSET_SEED = 0  # the same label subsets for every method and seed: differences are paired
+
+
+def compare(
+    data: str = "synthetic",
+    pretexts: str | list[str] = "simclr,byol,vicreg",
+    seeds: str | int | list[int] = "0",
+    steps: int = 500,
+    minutes: float | None = None,
+    fractions: str | float | list[float] = "0.01,0.05,0.1,0.2,1.0",
+    repeats: int = 4,
+    encoder: str = "tiny",
+    views: str = "light",
+    n_views: int = 2,
+    min_gap: float | None = None,
+    max_gap: float | None = None,
+    batch_size: int = 96,
+    learning_rate: float = 3e-3,
+    supervised_crops: int = 20_000,
+    precision: Precision = "auto",
+    out: str = "mvssl-compare",
+) -> Path:
+    """Compares pretexts with each other and with three baselines at several label fractions.
+
+    Every pretext trains the same encoder on the training split, without labels. A linear probe on the
+    frozen encoder is then trained on fractions of the labels. Killed and started again, a comparison goes
+    on where it stopped.
+
+    Args:
+        data: Folder of audio, JSON Lines manifest, or name of a corpus.
+        pretexts: Names of pretexts, separated by commas, or ``all``.
+        seeds: Seeds of pre-training, separated by commas.
+        steps: Optimiser steps of each pretext.
+        minutes: Stop each pretext by the clock; results then vary with the speed of the machine.
+        fractions: Label fractions, separated by commas.
+        repeats: Draws of each fraction below 1.
+        encoder: Encoder preset.
+        views: View chain.
+        n_views: Views per track.
+        min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
+        max_gap: Greatest gap in seconds.
+        batch_size: Tracks per batch.
+        learning_rate: Peak of the learning rate.
+        supervised_crops: Crops that the supervised baseline sees on all labels; fewer on fractions.
+        precision: Of the encoder in training: auto, fp32 or bf16.
+        out: Folder for everything that comes of it.
+
+    Returns:
+        Path of ``report.html``.
+
+    Raises:
+        CorpusError: If the corpus cannot be used or has no labels.
+        FileExistsError: If ``out`` holds a comparison with other settings.
+        ValueError: If an argument is wrong.
+    """
+    arguments = dict(locals())
+    folder = Path(arguments.pop("out"))
+    return Grid(_settings(**arguments), folder).run()
+
+
+def _settings(**arguments: Any) -> Settings:
+    """Checked settings from what :func:`compare` takes."""
+    names = list_pretexts() if arguments["pretexts"] == "all" else arguments["pretexts"]
+    lists = {
+        "pretexts": several(names, str, "pretexts"),
+        "seeds": several(arguments["seeds"], int, "seeds"),
+        "fractions": several(arguments["fractions"], float, "fractions"),
+    }
+    return Settings(**{**arguments, "data": str(arguments["data"]), **lists})
+
+
+def _defaults() -> Settings:
+    parameters = inspect.signature(compare).parameters.values()
+    return _settings(**{p.name: p.default for p in parameters if p.name != "out"})
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method with one seed: where it lives and what it cost."""
+
+    method: str
+    seed: int
+    folder: Path
+
+    @property
+    def done(self) -> bool:
+        """Whether there is nothing left to do; ``cell.json`` is written last."""
+        return (self.folder / CELL).is_file()
+
+    def facts(self) -> dict[str, Any]:
+        """What ``cell.json`` says."""
+        facts: dict[str, Any] = json.loads((self.folder / CELL).read_text(encoding="utf-8"))
+        return facts
+
+    def finish(self, scores: NDArray[np.floating] | None, **facts: Any) -> None:
+        """Writes the scores (none if the run diverged), then ``cell.json``."""
+        if scores is not None:
+            draft = self.folder / (SCORES + ".part")
+            with draft.open("wb") as file:
+                np.save(file, scores.astype(np.float32))
+            os.replace(draft, self.folder / SCORES)
+        write_json(self.folder / CELL, facts)
+
+
+class Grid:
+    """The cells of a comparison over one corpus.
+
+    Args:
+        settings: What is asked for.
+        out: Where everything is written.
+    """
+
+    def __init__(self, settings: Settings, out: Path) -> None:
+        keep_freed_memory()
+        self.settings, self.out = settings, out
+        self.started = time.time()
+        settings.claim(out)
+        self.views = self._chain(self._encoder(0))
+        needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
+        self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
+        self.corpus.require_labels()
+        self._remember_corpus()
+        self.rows = {split: self.corpus.indices(split) for split in ("train", "valid", "test")}
+        if settings.batch_size > len(self.rows["train"]):
+            raise CorpusError(
+                f"batch_size={settings.batch_size} is larger than the {len(self.rows['train'])} usable "
+                f"training tracks: pass --batch_size {len(self.rows['train'])} or less"
+            )
+        targets = self.corpus.targets[self.rows["train"]]
+        self.subsets: list[Subset] = draw_subsets(targets, settings.fractions, settings.repeats, SUBSET_SEED)
+        save_subsets(out / "subsets.json", self.subsets, self.corpus.paths[self.rows["train"]].tolist())
+
+    def run(self) -> Path:
+        """Runs what is not done yet and writes the report; returns its path."""
+        cells = self.cells()
+        for number, cell in enumerate(cells, 1):
+            state = "done before" if cell.done else f"seed {cell.seed}"
+            tqdm.write(f"[{number}/{len(cells)}] {cell.method}, {state}", file=sys.stderr)
+            if not cell.done:
+                cell.folder.mkdir(parents=True, exist_ok=True)
+                self._run(cell)
+        write_report(self.comparison(cells), self.out)
+        return self.out / "report.html"
+
+    def cells(self) -> list[Cell]:
+        """All cells: pretexts first. Mel statistics have no weights, hence no seed but the first."""
+        seeds = self.settings.seeds
+        pairs = [(method, seed) for method in (*self.settings.pretexts, "random") for seed in seeds]
+        pairs += [("mel_statistics", seeds[0]), *(("supervised", seed) for seed in seeds)]
+        return [Cell(method, seed, self.out / "cells" / f"{method}-seed{seed}") for method, seed in pairs]
+
+    def _run(self, cell: Cell) -> None:
+        runners: dict[str, Callable[[Cell], None]] = {
+            "random": self._random, "mel_statistics": self._mel_statistics, "supervised": self._supervised
+        }  # fmt: skip
+        runners.get(cell.method, self._pretext)(cell)
+
+    def _encoder(self, seed: int) -> ResNet:
+        """The encoder with the weights that every method of one seed starts from."""
+        torch.manual_seed(seed)
+        return create_encoder(self.settings.encoder)
+
+    def _chain(self, encoder: ResNet) -> ViewChain:
+        s = self.settings
+        views = chain(s.views, encoder.seconds, s.n_views, min_gap=s.min_gap, max_gap=s.max_gap)
+        return views.bind(encoder.frontend)
+
+    def _pretext(self, cell: Cell) -> None:
+        s = self.settings
+        pretext = create_pretext(cell.method, self._encoder(cell.seed))
+        try:
+            result = fit(
+                pretext, self.corpus, self.views, steps=s.steps, out=cell.folder, resume=True,
+                batch_size=s.batch_size, learning_rate=s.learning_rate, minutes=s.minutes, seed=cell.seed,
+                precision=s.precision, checkpoint_every=100,
+            )  # fmt: skip
+        except FloatingPointError as error:
+            cell.finish(None, diverged=str(error))
+            return
+        scores = self._probe(pretext.encoder, pretext.encoder.sample_rate)
+        problems = [asdict(problem) for problem in result.problems if problem not in self.corpus.problems]
+        cell.finish(
+            scores, seconds=result.seconds, views=result.views, steps=result.steps, problems=problems,
+            parameters=_count(pretext.encoder), stopped_by_clock=result.stopped_by_clock,
+        )  # fmt: skip
+
+    def _random(self, cell: Cell) -> None:
+        encoder = self._encoder(cell.seed)
+        cell.finish(self._probe(encoder, encoder.sample_rate), parameters=_count(encoder))
+
+    def _mel_statistics(self, cell: Cell) -> None:
+        encoder = self._encoder(cell.seed)
+        cell.finish(self._probe(mel_statistics(encoder.frontend), encoder.sample_rate), parameters=0)
+
+    def _probe(self, encode: Any, sample_rate: int) -> NDArray[np.float64]:
+        """Embeds the corpus and scores the test split for every label subset."""
+        if isinstance(encode, torch.nn.Module):
+            encode.to(default_device())
+        seconds = self._encoder(0).seconds
+        embeddings = extract_embeddings(encode, self.corpus, seconds=seconds, sample_rate=sample_rate)
+        return linear_probe(embeddings.values, self.corpus.targets, **self.rows, subsets=self.subsets).scores
+
+    def _supervised(self, cell: Cell) -> None:
+        """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
+        s = self.settings
+        recipe = SupervisedRecipe(
+            s.supervised_crops, batch_size=2 * s.batch_size, learning_rate=s.learning_rate, precision=s.precision
+        )
+        held_out: tuple[HeldOut, HeldOut] | None = None
+        started, scores, crops = time.perf_counter(), [], 0
+        bar = tqdm(self.subsets, "Supervised from scratch", unit="subset", dynamic_ncols=True)
+        for number, subset in enumerate(bar):
+            path = cell.folder / f"subset{number}.npy"
+            share = len(subset.indices) / len(self.rows["train"])
+            crops += recipe.steps(share) * recipe.batch_size
+            if not path.is_file():
+                encoder = self._encoder(int(hash_keys(cell.seed, number)) % 2**63)
+                if held_out is None:
+                    held_out = (
+                        HeldOut(encoder, self.corpus, self.rows["valid"]),
+                        HeldOut(encoder, self.corpus, self.rows["test"]),
+                    )
+                found = train_supervised(
+                    encoder, self.corpus, self.rows["train"][subset.indices], self.views, *held_out,
+                    share=share, recipe=recipe, seed=cell.seed,
+                )  # fmt: skip
+                with path.with_suffix(".part").open("wb") as file:
+                    np.save(file, found)
+                os.replace(path.with_suffix(".part"), path)
+            scores.append(np.load(path))
+        seconds = time.perf_counter() - started
+        cell.finish(np.stack(scores), seconds=seconds, views=crops, parameters=_count(self._encoder(cell.seed)))
+
+    def comparison(self, cells: Sequence[Cell]) -> Comparison:
+        """Gathers finished cells for the report."""
+        s, corpus = self.settings, self.corpus
+        facts = {(cell.method, cell.seed): cell.facts() for cell in cells}
+        kept = [cell for cell in cells if "diverged" not in facts[cell.method, cell.seed]]
+        counts: dict[float, list[int]] = {}
+        for subset in self.subsets:
+            counts.setdefault(subset.fraction, []).append(len(subset.indices))
+        return Comparison(
+            command=s.command(self.out, _defaults()),
+            config=s.as_config(),
+            environment={
+                **environment(), "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+                "seconds of this call": round(time.time() - self.started),
+            },
+            corpus=self._corpus_facts(facts),
+            vocabulary=corpus.vocabulary,
+            tag_groups=corpus.tag_groups,
+            cells=tuple((subset.fraction, subset.repeat) for subset in self.subsets),
+            label_counts={fraction: (min(found), max(found)) for fraction, found in counts.items()},
+            targets=corpus.targets[self.rows["test"]],
+            groups=None if corpus.groups is None else corpus.groups[self.rows["test"]],
+            scores=tuple(MethodScores(c.method, c.seed, np.load(c.folder / SCORES)) for c in kept),
+            curves={
+                (c.method, c.seed): _columns(read_metrics(c.folder)) for c in kept if c.method not in BASELINES
+            },
+            costs={
+                key: {name: fact[name] for name in ("seconds", "views", "parameters") if name in fact}
+                for key, fact in facts.items()
+            },
+            notes=tuple(self._notes(facts)),
+            titles={name: pretexts.entry(name).target.__name__ for name in s.pretexts},
+        )  # fmt: skip
+
+    def _corpus_facts(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+        corpus = self.corpus
+        late = [problem for fact in facts.values() for problem in fact.get("problems", ())]
+        problems = [asdict(problem) for problem in corpus.problems] + late
+        return {
+            "name": corpus.name,
+            "tracks": {split: len(rows) for split, rows in self.rows.items()},
+            "hours": float(corpus.seconds.sum() / 3600),
+            "problems": [dict(pair) for pair in dict.fromkeys(tuple(problem.items()) for problem in problems)],
+            "excluded_tags": dict(corpus.excluded_tags),
+        }
+
+    def _notes(self, facts: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
+        notes = []
+        enlarged = sorted({subset.fraction for subset in self.subsets if subset.enlarged})
+        if enlarged:
+            shares = ", ".join(f"{100 * fraction:g} %" for fraction in enlarged)
+            notes.append(
+                f"At {shares} of the labels, subsets had to be made larger than that to show every tag; the "
+                "number of tracks that were used is given beside each fraction."
+            )
+        if any(fact.get("stopped_by_clock") for fact in facts.values()):
+            notes.append("Training was stopped by the clock: the same command gives other numbers elsewhere.")
+        for (method, seed), fact in facts.items():
+            if "diverged" in fact:
+                notes.append(f"{method} with seed {seed} diverged and is left out: {fact['diverged']}.")
+        return notes
+
+    def _remember_corpus(self) -> None:
+        """Refuses to mix cells of different corpora in one folder."""
+        path = self.out / "corpus.json"
+        fingerprint = self.corpus.fingerprint()
+        if path.is_file() and json.loads(path.read_text())["fingerprint"] != fingerprint:
+            raise CorpusError(
+                f"{self.settings.data} has changed since the comparison in {self.out} began: "
+                "choose another --out, or delete it"
+            )
+        write_json(path, {"fingerprint": fingerprint, "vocabulary": self.corpus.vocabulary})
+
+
+def _count(module: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:
+    return {name: [row[name] for row in rows] for name in ("step", "loss", "rankme")}

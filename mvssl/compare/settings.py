@@ -1,0 +1,106 @@
+"""What a comparison is asked for."""
+
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from mvssl.device import Precision
+from mvssl.encoders import encoders
+from mvssl.pretext import pretexts
+from mvssl.training.run import write_text
+from mvssl.views import chains
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that decides the numbers of a comparison; see :func:`mvssl.compare.compare`.
+
+    Raises:
+        ValueError: If a name is unknown or a number out of range.
+    """
+
+    data: str
+    pretexts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int
+    minutes: float | None
+    fractions: tuple[float, ...]
+    repeats: int
+    encoder: str
+    views: str
+    n_views: int
+    min_gap: float | None
+    max_gap: float | None
+    batch_size: int
+    learning_rate: float
+    supervised_crops: int
+    precision: Precision
+
+    def __post_init__(self) -> None:
+        for name in self.pretexts:
+            pretexts.entry(name)
+        encoders.entry(self.encoder)
+        chains.entry(self.views)
+        for name in ("pretexts", "seeds", "fractions"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name}={','.join(map(str, values))}: give at least one, each once")
+        if not all(0 < fraction <= 1 for fraction in self.fractions):
+            raise ValueError(f"fractions={self.fractions} must lie above 0 and up to 1")
+        if self.repeats < 1 or self.supervised_crops < 1 or min(self.seeds) < 0 or self.n_views < 2:
+            raise ValueError(
+                f"repeats={self.repeats}, supervised_crops={self.supervised_crops}, seeds={self.seeds}, "
+                f"n_views={self.n_views}: at least 1, 1, 0 and 2 are needed"
+            )
+
+    def as_config(self) -> dict[str, Any]:
+        """The settings as the command line and ``config.yaml`` take them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def command(self, out: Path, defaults: "Settings") -> str:
+        """The command line that asks for this."""
+        words = ["mvssl", "compare"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != getattr(defaults, field.name):
+                text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                words += [f"--{field.name}", text]
+        return shlex.join([*words, "--out", str(out)])
+
+    def claim(self, folder: Path) -> None:
+        """Makes ``folder`` the place of this comparison, or finds that it is already.
+
+        Raises:
+            FileExistsError: If it holds a comparison with other settings.
+        """
+        path = folder / "config.yaml"
+        config = self.as_config()
+        if path.is_file():
+            found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            changed = sorted(name for name in {*found, *config} if found.get(name) != config.get(name))
+            if changed:
+                raise FileExistsError(
+                    f"{folder} holds a comparison with other settings ({', '.join(changed)}): "
+                    "choose another --out, or delete it"
+                )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, yaml.safe_dump(config, sort_keys=False))
+
+
+def several(value: str | float | Sequence[T], kind: Callable[[Any], T], name: str) -> tuple[T, ...]:
+    """A list given as one: ``"a,b"``, ``["a", "b"]`` or a single value.
+
+    Raises:
+        ValueError: If an item is not of the kind.
+    """
+    items: Sequence[Any] = value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
+    try:
+        return tuple(kind(item) for item in items)
+    except ValueError:
+        raise ValueError(f"{name}={value!r}: give a comma-separated list of {kind.__name__} values") from None

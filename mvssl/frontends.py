@@ -1,5 +1,6 @@
 """Front ends: waveform → log-mel, on the device of the encoder that owns them."""
 
+import math
 import warnings
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 CACHED_SAMPLES = 2**19
+_NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel
 
 
 class LogMel(nn.Module):
@@ -94,11 +96,16 @@ class LogMel(nn.Module):
         self.register_buffer("centre_frequencies", centres, persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Computes the log-mel of audio (batch, samples) as (batch, bins, frames)."""
+        """Computes the log-mel of audio (batch, samples) as (batch, bins, frames).
+
+        Raises:
+            ValueError: If the clips are no longer than half a window.
+        """
+        half = self.n_fft // 2
+        if audio.shape[-1] <= half:
+            raise ValueError(f"clips of {audio.shape[-1]} samples: more than half of n_fft={self.n_fft} are needed")
         with torch.autocast(audio.device.type, enabled=False):
-            half = self.n_fft // 2
-            padded = F.pad(audio.float().unsqueeze(1), (half, half), mode="reflect").squeeze(1)
-            mels = [self._mel(clips) for clips in padded.split(self._clips_at_once(padded))]
+            mels = [self._mel(clips, half) for clips in audio.float().split(self._clips_at_once(audio))]
             return self.scale(torch.cat(mels).transpose(1, 2))
 
     def _clips_at_once(self, audio: Tensor) -> int:
@@ -106,8 +113,9 @@ class LogMel(nn.Module):
         clip = audio.shape[1] * self.n_fft // self.hop_length
         return max(1, CACHED_SAMPLES // clip) if audio.device.type == "cpu" else len(audio)
 
-    def _mel(self, audio: Tensor) -> Tensor:
-        frames = audio.unfold(1, self.n_fft, self.hop_length) * self.window
+    def _mel(self, audio: Tensor, half: int) -> Tensor:
+        padded = F.pad(audio.unsqueeze(1), (half, half), mode="reflect").squeeze(1)
+        frames = padded.unfold(1, self.n_fft, self.hop_length) * self.window
         return torch.view_as_real(torch.fft.rfft(frames)).flatten(2).square() @ self.filters
 
     def scale(self, power: Tensor) -> Tensor:
@@ -119,4 +127,9 @@ class LogMel(nn.Module):
 
     def power(self, mel: Tensor) -> Tensor:
         """The inverse of :meth:`scale`, up to its floor."""
-        return 10 ** ((mel * self.std + self.mean) / 10)
+        return (mel * (self.std * _NEPER) + self.mean * _NEPER).exp()
+
+    @property
+    def silence(self) -> float:
+        """What digital silence comes out as: no value is lower."""
+        return (self.floor_db - self.mean) / self.std

@@ -38,7 +38,8 @@ class SimCLR(Pretext):
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be positive")
         self.temperature, self.reduction = temperature, reduction
-        self.projector = mlp([self.embed_dim, hidden_dim or self.embed_dim, projection_dim])
+        hidden_dim = self.embed_dim if hidden_dim is None else hidden_dim
+        self.projector = mlp([self.embed_dim, hidden_dim, projection_dim])
 
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         embeddings = forward_views(self.encoder, views)

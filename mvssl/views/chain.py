@@ -51,7 +51,7 @@ class ViewChain(nn.Module):
     def bind(self, frontend: LogMel) -> "ViewChain":
         """Tells the chain which front end makes its log-mels; returns the chain."""
         object.__setattr__(self, "frontend", frontend)  # it belongs to the encoder, not to this module
-        for member in self.spectrogram:
+        for member in (*self.waveform, *self.spectrogram):
             member.bind(frontend)
         return self
 
@@ -81,13 +81,14 @@ class ViewChain(nn.Module):
         return list(joined.chunk(len(mels)))
 
     def _transform(self, members: nn.ModuleList, x: Tensor, keys: NDArray[np.uint64]) -> Tensor:
-        for place, member in enumerate(members):
+        # Counted through both lists, so that no two members of a chain draw the same numbers.
+        for place, member in enumerate(members, len(self.waveform) if members is self.spectrogram else 0):
             x = member(x, hash_keys(keys, place))
         return x
 
 
 chains: Registry[Callable[..., ViewChain]] = Registry("view chain")
-"""View chains by name: functions ``(length, n_views, ...) -> ViewChain``."""
+"""View chains by name: functions ``(sampler) -> ViewChain``."""
 
 
 def chain(name: str, length: float = 3.0, n_views: int = 2, **kwargs: float | None) -> ViewChain:

@@ -43,20 +43,23 @@ class Crops:
     @property
     def min_seconds(self) -> float:
         """Duration of the shortest track that can be cropped, in seconds."""
-        gaps = (self.n_views - 1) * self._min_gap if self._gapped else -(self.n_views - 1) * self.length
-        return self.n_views * self.length + gaps
+        if not self._gapped:
+            return self.length
+        return self.n_views * self.length + (self.n_views - 1) * self._min_gap
 
     def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
         """Draws where each crop of a track of ``duration`` seconds begins, in seconds."""
         if not self._gapped:
             return tuple((rng.random(self.n_views) * max(0.0, duration - self.length)).tolist())
         slack = max(0.0, duration - self.min_seconds)
-        offsets = [0.0]
+        extras = []
         for _ in range(self.n_views - 1):
-            extra = rng.random() * min(slack, self._max_gap - self._min_gap)
-            slack -= extra
-            offsets.append(offsets[-1] + self.length + self._min_gap + extra)
-        starts = np.array(offsets) + rng.random() * slack
+            extras.append(rng.random() * min(slack, self._max_gap - self._min_gap))
+            slack -= extras[-1]
+        first = rng.random() * slack
+        # Permuted, since gaps that are drawn first tend to be larger.
+        steps = self.length + self._min_gap + rng.permutation(extras)
+        starts = first + np.r_[0.0, steps.cumsum()]
         return tuple(rng.permutation(starts).tolist())
 
     @property

@@ -5,6 +5,7 @@ linear filter is a mere shift of each mel bin, which costs next to nothing.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +20,7 @@ Params = dict[str, Tensor]
 Range = tuple[float, float]
 
 
-class Transform(nn.Module):
+class Transform(nn.Module, ABC):
     """Base of all transforms: draws parameters per example, then applies them.
 
     Parameters are drawn uniformly from their range, those named in ``logarithmic`` uniformly in octaves.
@@ -65,9 +66,9 @@ class Transform(nn.Module):
             params[name] = torch.from_numpy(drawn.astype(np.float32))
         return params
 
+    @abstractmethod
     def apply(self, x: Tensor, params: Params) -> Tensor:
         """Transforms every example by its parameters, whether ``applied`` or not."""
-        raise TypeError(f"{type(self).__name__} must define apply(x, params)")
 
     def forward(
         self, x: Tensor, keys: NDArray[np.uint64] | None = None, return_params: bool = False
@@ -122,22 +123,34 @@ class Filter(Transform):
     """A linear, time-invariant filter, given by its magnitude response in decibels.
 
     On audio it is exact, by FFT with zero phase; on a log-mel, a bin shifts by the response at the bin's
-    centre frequency, which is close wherever the response is smooth across the bin.
-    """
+    centre frequency, which is close wherever the response is smooth across the bin and the bin is above
+    the floor of the front end.
 
-    def response_db(self, frequencies: Tensor, params: Params) -> Tensor:
-        """Gain in dB, (batch, frequencies) or (batch, 1), at frequencies in Hz."""
-        raise TypeError(f"{type(self).__name__} must define response_db(frequencies, params)")
+    Args:
+        p: Probability.
+        sample_rate: Of the audio, in Hz; that of a bound front end takes its place.
+        **ranges: Lowest and highest value of each parameter.
+    """
 
     def __init__(self, p: float = 1.0, sample_rate: int = 16_000, **ranges: Range) -> None:
         super().__init__(p, **ranges)
         self.sample_rate = sample_rate
 
+    @abstractmethod
+    def response_db(self, frequencies: Tensor, params: Params) -> Tensor:
+        """Gain in dB, (batch, frequencies) or (batch, 1), at frequencies in Hz."""
+
+    def bind(self, frontend: LogMel) -> None:
+        super().bind(frontend)
+        self.sample_rate = frontend.sample_rate
+
     def apply(self, x: Tensor, params: Params) -> Tensor:
         if x.ndim == 3:
             assert self.frontend is not None
-            shift = self.response_db(self.frontend.centre_frequencies, params) / self.frontend.std
-            return x + shift.unsqueeze(2)
+            centres = self.frontend.centre_frequencies
+            # Zero in the dead bins that some published front ends have.
+            shift = self.response_db(centres, params) * (centres > 0) / self.frontend.std
+            return (x + shift.unsqueeze(2)).clamp_min_(self.frontend.silence)
         samples = x.shape[1]
         # Padded against wrap-around: the end of a crop must not leak into its beginning.
         size = samples + self.sample_rate // 20
@@ -253,23 +266,27 @@ class Noise(Transform):
 
     def bind(self, frontend: LogMel) -> None:
         super().bind(frontend)
+        self.sample_rate = frontend.sample_rate
         self.recording = torch.empty(0)
 
     def apply(self, x: Tensor, params: Params) -> Tensor:
-        if not len(self.recording):
+        if not self.recording.numel() or self.recording.ndim != x.ndim - 1:
             self.recording = self._record(mel=x.ndim == 3)
         recording = self.recording = self.recording.to(x.device)
         length = x.shape[-1]
-        first = (params["place"] * (len(recording) - length)).long()
-        noise = recording[first.unsqueeze(1) + torch.arange(length, device=x.device)]
+        if length > recording.shape[-1]:
+            recording = recording.tile(-(-length // recording.shape[-1]))
+        first = (params["place"] * (recording.shape[-1] - length)).long()
+        noise = recording.unfold(-1, length, 1)[..., first, :]
         if x.ndim == 2:
             return self._add_to_audio(x.float(), noise, params)
         assert self.frontend is not None
         power = self.frontend.power(x)
-        colour = 10 ** (_slope_db(self.frontend.centre_frequencies, params) / 10)
+        centres = self.frontend.centre_frequencies
+        colour = 10 ** (_slope_db(centres, params) / 10) * (centres > 0)  # no noise in dead bins either
         colour = colour / colour.mean(1, keepdim=True)
         level = power.mean((1, 2)) * 10 ** (-params["snr_db"] / 10)
-        noise = noise.transpose(1, 2) * (colour * level.unsqueeze(1)).unsqueeze(2)
+        noise = noise.transpose(0, 1) * (colour * level.unsqueeze(1)).unsqueeze(2)
         return self.frontend.scale(power + noise)
 
     def _add_to_audio(self, x: Tensor, noise: Tensor, params: Params) -> Tensor:
@@ -280,15 +297,15 @@ class Noise(Transform):
         return x + noise * (ratio * 10 ** (-params["snr_db"] / 10)).sqrt().unsqueeze(1)
 
     def _record(self, mel: bool) -> Tensor:
-        """White noise (samples,), or its mel power (frames, bins) with mean 1 in every bin."""
+        """White noise (samples,), or its mel power (bins, frames) with mean 1 in every bin."""
         samples = torch.from_numpy(generator(0).standard_normal(self.SECONDS * self.sample_rate, np.float32))
         if not mel:
             return samples
         assert self.frontend is not None
         with torch.no_grad():
             device = self.frontend.window.device
-            power = self.frontend.power(self.frontend(0.1 * samples[None].to(device)))[0].T
-        return power / power.mean(0).clamp_min(1e-12)
+            power = self.frontend.power(self.frontend(0.1 * samples[None].to(device)))[0]
+        return power / power.mean(1, keepdim=True).clamp_min(1e-12)
 
 
 def _slope_db(frequencies: Tensor, params: Params) -> Tensor:

@@ -103,7 +103,9 @@ class LogMel(nn.Module):
         """
         half = self.n_fft // 2
         if audio.shape[-1] <= half:
-            raise ValueError(f"clips of {audio.shape[-1]} samples: more than half of n_fft={self.n_fft} are needed")
+            raise ValueError(
+                f"clips of {audio.shape[-1]} samples: more than half of n_fft={self.n_fft} are needed"
+            )
         with torch.autocast(audio.device.type, enabled=False):
             mels = [self._mel(clips, half) for clips in audio.float().split(self._clips_at_once(audio))]
             return self.scale(torch.cat(mels).transpose(1, 2))

@@ -4,42 +4,30 @@ Each takes a sequence of projections, one (batch, dim) tensor per view, and retu
 fp32 (or in float64, if that is what they get) with autocast off: half precision overflows in most of them.
 """
 
-from collections.abc import Callable, Sequence
-from functools import wraps
-from itertools import combinations
-from typing import Literal, TypeVar
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations, permutations
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-R = TypeVar("R")
 
-
-def _full_precision(function: Callable[..., R]) -> Callable[..., R]:
-    """Runs a function with autocast off and its leading views in at least fp32."""
-
-    @wraps(function)
-    def wrapped(projections: Sequence[Tensor], *args: object, **kwargs: object) -> R:
-        _check(projections)
-        with torch.autocast(projections[0].device.type, enabled=False):
-            precise = [z if z.dtype == torch.float64 else z.float() for z in projections]
-            return function(precise, *args, **kwargs)
-
-    return wrapped
-
-
-def _check(projections: Sequence[Tensor]) -> None:
+@contextmanager
+def _full_precision(projections: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Checks the shapes of the views, and gives them in at least fp32 with autocast off."""
     if len(projections) < 2:
         raise ValueError(f"at least two views are needed, got {len(projections)}")
     shapes = [tuple(z.shape) for z in projections]
     if len(set(shapes)) > 1 or len(shapes[0]) != 2:
         raise ValueError(f"projections must all have one shape (batch, dim), got {shapes}")
     if shapes[0][0] < 2:
-        raise ValueError("at least two samples per batch are needed, got 1")
+        raise ValueError(f"at least two samples per batch are needed, got {shapes[0][0]}")
+    with torch.autocast(projections[0].device.type, enabled=False):
+        yield [z if z.dtype == torch.float64 else z.float() for z in projections]
 
 
-@_full_precision
 def nt_xent(
     projections: Sequence[Tensor],
     temperature: float = 0.1,
@@ -53,6 +41,8 @@ def nt_xent(
     - ``"multi_positive"``: every other view of a track is a positive; the cross-entropies are averaged over
       positives, and each denominator holds every other sample, the other positives included.
 
+    A constant output gives log(samples in the denominator), for two views log(2 · batch − 1).
+
     Args:
         projections: One (batch, dim) tensor per view; row i of each is a view of track i.
         temperature: Divides the cosine similarities.
@@ -61,13 +51,14 @@ def nt_xent(
     Raises:
         ValueError: If the reduction is unknown or the shapes do not fit.
     """
-    views = [F.normalize(z, dim=1) for z in projections]
-    if reduction == "pairwise":
+    if reduction not in ("pairwise", "multi_positive"):
+        raise ValueError(f"reduction={reduction!r}: use 'pairwise' or 'multi_positive'")
+    with _full_precision(projections) as precise:
+        views = [F.normalize(z, dim=1) for z in precise]
+        if reduction == "multi_positive":
+            return _multi_positive(views, temperature)
         losses = [_multi_positive(list(pair), temperature) for pair in combinations(views, 2)]
         return torch.stack(losses).mean()
-    if reduction == "multi_positive":
-        return _multi_positive(views, temperature)
-    raise ValueError(f"reduction={reduction!r}: use 'pairwise' or 'multi_positive'")
 
 
 def _multi_positive(views: list[Tensor], temperature: float) -> Tensor:
@@ -82,7 +73,6 @@ def _multi_positive(views: list[Tensor], temperature: float) -> Tensor:
     return (denominator - positives.reshape(count * batch) / (temperature * (count - 1))).mean()
 
 
-@_full_precision
 def byol(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     """Regression of one view's target from another view's prediction (BYOL, arXiv:2006.07733, eq. 2).
 
@@ -97,43 +87,45 @@ def byol(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     Raises:
         ValueError: If the shapes do not fit.
     """
-    _check([*predictions, *targets])
-    online = [F.normalize(p, dim=1) for p in predictions]
-    target = [F.normalize(t.detach().to(p.dtype), dim=1) for t, p in zip(targets, predictions, strict=True)]
-    losses = [
-        2 - 2 * (p * t).sum(1).mean()
-        for i, p in enumerate(online)
-        for j, t in enumerate(target)
-        if i != j
-    ]
-    return torch.stack(losses).mean()
+    views = len(predictions)
+    if views < 2 or views != len(targets):
+        raise ValueError(f"one of each for at least two views is needed, got {views} and {len(targets)}")
+    with _full_precision([*predictions, *(target.detach() for target in targets)]) as precise:
+        unit = [F.normalize(z, dim=1) for z in precise]
+        online, target = unit[:views], unit[views:]
+        pairs = permutations(range(views), 2)
+        return torch.stack([2 - 2 * (online[i] * target[j]).sum(1).mean() for i, j in pairs]).mean()
 
 
-@_full_precision
 def vicreg_terms(projections: Sequence[Tensor], eps: float = 1e-4) -> tuple[Tensor, Tensor, Tensor]:
     """The three terms of VICReg (https://arxiv.org/abs/2105.04906, eqs. 1–5), unweighted.
+
+    With two views they are those of the authors' code, which divides the paper's invariance by dim and the
+    paper's variance by two.
 
     Args:
         projections: One (batch, dim) tensor per view.
         eps: Added to variances before the square root.
 
     Returns:
-        Invariance (mean squared difference over the elements and over all pairs of views, as in the
-        authors' code), variance (mean hinge 1 − standard deviation) and covariance (squared off-diagonal
-        covariances, summed, over dim). Variance and covariance are averaged over views times two over two:
-        with two views the variance term is the half-sum and the covariance term the sum, as in the
-        authors' code.
+        Invariance: mean squared difference over the elements and over all pairs of views. Variance: mean
+        hinge 1 − standard deviation over dimensions and views. Covariance: sum of the squared off-diagonal
+        covariances over dim, twice the mean over views (with two views, their sum).
+
+    Raises:
+        ValueError: If the shapes do not fit.
     """
-    invariance = torch.stack([F.mse_loss(a, b) for a, b in combinations(projections, 2)]).mean()
-    variances, covariances = [], []
-    for z in projections:
-        centred = z - z.mean(0)
-        deviation = (centred.square().sum(0) / (len(z) - 1) + eps).sqrt()
-        variances.append(F.relu(1 - deviation).mean())
-        covariance = centred.T @ centred / (len(z) - 1)
-        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
-        covariances.append(off_diagonal / z.shape[1])
-    return invariance, torch.stack(variances).mean(), 2 * torch.stack(covariances).mean()
+    with _full_precision(projections) as precise:
+        invariance = torch.stack([F.mse_loss(a, b) for a, b in combinations(precise, 2)]).mean()
+        variances, covariances = [], []
+        for z in precise:
+            centred = z - z.mean(0)
+            deviation = (centred.square().sum(0) / (len(z) - 1) + eps).sqrt()
+            variances.append(F.relu(1 - deviation).mean())
+            covariance = centred.T @ centred / (len(z) - 1)
+            off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+            covariances.append(off_diagonal / z.shape[1])
+        return invariance, torch.stack(variances).mean(), 2 * torch.stack(covariances).mean()
 
 
 def vicreg(

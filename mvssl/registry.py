@@ -1,5 +1,6 @@
 """One kind of registry for everything that has a name: pretexts, encoders, view chains, corpora."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -33,7 +34,8 @@ class Registry(Generic[T]):
     Args:
         kind: What is registered, in the singular, as error messages say it.
         group: Entry-point group in which installed packages announce more of them. Each entry point
-            names a module or object whose import registers it; it is loaded on the first look-up.
+            names a module or object whose import registers it; it is loaded on the first look-up. One
+            that cannot be loaded is skipped with a warning.
     """
 
     def __init__(self, kind: str, group: str | None = None) -> None:
@@ -79,7 +81,8 @@ class Registry(Generic[T]):
         self._load_plugins()
         if name not in self._entries:
             close = get_close_matches(name, self._entries, n=3)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(self._entries)}"
+            did_you_mean = f"did you mean {' or '.join(map(repr, close))}?"
+            hint = did_you_mean if close else f"known: {', '.join(self._entries)}"
             raise ValueError(f"no {self.kind} named {name!r}; {hint}")
         return self._entries[name]
 
@@ -93,4 +96,10 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         for point in entry_points(group=self._group):
-            point.load()
+            try:
+                point.load()
+            except Exception as error:  # whatever is wrong with one plugin, the rest stays usable
+                warnings.warn(
+                    f"cannot load the {self.kind} plugin {point.name!r} ({point.value}): {error!r}",
+                    stacklevel=3,
+                )

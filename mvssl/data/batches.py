@@ -259,7 +259,7 @@ class _Crops(Dataset[Batch]):
                 )
             starts = self._sampler.starts(duration, rng)
             for view, start, seconds in zip(views, starts, self._sampler.seconds, strict=True):
-                view[place] = reader.read(start, seconds, self._sample_rate)
+                reader.read(start, seconds, self._sample_rate, out=view[place])
 
 
 def _empty(*shape: int) -> Tensor:

@@ -144,9 +144,16 @@ class AudioReader:
         self._file.close()
 
     def read(
-        self, start: float = 0.0, seconds: float | None = None, sample_rate: int | None = None
+        self,
+        start: float = 0.0,
+        seconds: float | None = None,
+        sample_rate: int | None = None,
+        out: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
-        """Reads a span; arguments, result and errors are those of :func:`read_audio`."""
+        """Reads a span; arguments, result and errors are those of :func:`read_audio`.
+
+        With ``out`` the samples are written there, which must have room for just as many.
+        """
         if (
             start < 0
             or (seconds is not None and seconds <= 0)
@@ -172,7 +179,9 @@ class AudioReader:
         else:
             count = round(seconds * rate)
         first = min(first, total - count)  # rounding both ends may have gone one sample too far
-        return self._native(first, count) if rate == own else self._resampled(first, count, rate)
+        if rate == own:
+            return self._native(first, count, out)
+        return _into(out, self._resampled(first, count, rate))
 
     def verify(self) -> None:
         """Decodes the whole file, block by block, and drops the result.
@@ -201,7 +210,9 @@ class AudioReader:
         if "lacks an end-of-stream bit" in log:
             raise AudioFileError(self.path, "is cut short: the OGG stream has no end")
 
-    def _native(self, first: int, count: int) -> NDArray[np.float32]:
+    def _native(
+        self, first: int, count: int, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """``count`` samples from ``first`` on, at the file's own rate, mixed down."""
         run_up = min(first, _MP3_RUN_UP) if self._is_mp3 else 0
         try:
@@ -218,11 +229,13 @@ class AudioReader:
                 f"is cut short: it ends before {end:g} s although its header says {self.info.seconds:g} s",
             )
         if audio.dtype == np.int16:
-            return _mixed_down(np.multiply(audio, _INT16_SCALE, dtype=np.float32))
+            if audio.ndim == 1:
+                return np.multiply(audio, _INT16_SCALE, out=out, dtype=np.float32)
+            return _into(out, _mixed_down(np.multiply(audio, _INT16_SCALE, dtype=np.float32)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
         if not np.isfinite(mono).all():
             raise AudioFileError(self.path, "holds NaN or infinite samples")
-        return mono
+        return _into(out, mono)
 
     def _resampled(self, first: int, count: int, rate: int) -> NDArray[np.float32]:
         """``count`` samples from ``first`` on, both counted at ``rate``.
@@ -240,6 +253,13 @@ class AudioReader:
         audio = soxr.resample(self._native(begin, end - begin), own, rate)
         skip = first - steps * step_out
         return audio[skip : skip + count]
+
+
+def _into(out: NDArray[np.float32] | None, audio: NDArray[np.float32]) -> NDArray[np.float32]:
+    if out is None:
+        return audio
+    out[:] = audio
+    return out
 
 
 def _quiet(is_mp3: bool) -> AbstractContextManager[None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -73,17 +74,26 @@ def load_encoder(folder: str | os.PathLike[str]) -> ResNet:
 
     Raises:
         FileNotFoundError: If the folder holds no encoder.
-        ValueError: If its class is unknown.
+        ValueError: If its class is unknown, or a file is damaged or does not fit the other.
     """
     folder = Path(folder)
     for name in (WEIGHTS, DESCRIPTION):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder} has no {name}: give the folder of a finished pre-training run")
-    description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if description["class"] not in CLASSES:
-        raise ValueError(f"{folder / DESCRIPTION}: unknown encoder class {description['class']!r}")
-    encoder = CLASSES[description["class"]](**description["arguments"])
-    encoder.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        kind, arguments = description["class"], description["arguments"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error!r}") from error
+    if kind not in CLASSES:
+        raise ValueError(
+            f"{folder / DESCRIPTION}: unknown encoder class {kind!r}, known are {', '.join(CLASSES)}"
+        )
+    encoder = CLASSES[kind](**arguments)
+    try:
+        encoder.load_state_dict(load_file(folder / WEIGHTS))
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{folder / WEIGHTS} is damaged, or not of {DESCRIPTION}: {error}") from error
     return encoder.eval()
 
 

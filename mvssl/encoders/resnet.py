@@ -53,6 +53,8 @@ class AttentionPool(nn.Module):
 
     def __init__(self, grid: tuple[int, int], channels: int, embed_dim: int, heads: int) -> None:
         super().__init__()
+        if channels % heads:
+            raise ValueError(f"heads={heads} must divide the {channels} channels of the last stage")
         self.grid, self.heads = grid, heads
         tokens = grid[0] * grid[1] + 1
         self.positional_embedding = nn.Parameter(torch.randn(tokens, channels) / channels**0.5)
@@ -103,13 +105,16 @@ class ResNet(nn.Module):
         embed_dim: Size of the embedding.
         pooling: ``"attention"``, or ``"mean_max"``, which learns faster from few steps.
         heads: Heads of the attention pooling.
-        seconds: Nominal clip length, for which the positional embedding is laid out. Any clip of at
-            least 32 frames is accepted.
+        seconds: Nominal clip length, for which the positional embedding is laid out. With four stages any
+            clip of at least 31 frames is accepted.
         sample_rate: Sample rate of the audio in Hz.
         frontend: Arguments of :class:`~mvssl.frontends.LogMel` besides the sample rate.
 
     Shape:
         Audio (batch, samples) or a log-mel (batch, bins, frames) → (batch, embed_dim).
+
+    Raises:
+        ValueError: If an argument is out of range, or a log-mel too small for the stages.
     """
 
     def __init__(
@@ -124,16 +129,23 @@ class ResNet(nn.Module):
         frontend: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.config = {
-            "width": width, "layers": list(layers), "embed_dim": embed_dim, "pooling": pooling,
-            "heads": heads, "seconds": seconds, "sample_rate": sample_rate, "frontend": dict(frontend or {}),
-        }  # fmt: skip
+        if width < 2 or width % 2 or not layers or min(layers) < 1:
+            raise ValueError(
+                f"width={width}, layers={list(layers)}: give an even width and at least one block per stage"
+            )
         self.embed_dim, self.sample_rate, self.seconds = embed_dim, sample_rate, seconds
         self.frontend = LogMel(sample_rate=sample_rate, **(frontend or {}))
+        # In full, so that an encoder on disk does not depend on defaults.
+        heard = {name: value for name, value in self.frontend.config.items() if name != "sample_rate"}
+        self.config = {
+            "width": width, "layers": list(layers), "embed_dim": embed_dim, "pooling": pooling,
+            "heads": heads, "seconds": seconds, "sample_rate": sample_rate, "frontend": heard,
+        }  # fmt: skip
+        half = width // 2
         self.stem = nn.Sequential(
-            nn.Conv2d(1, width // 2, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(True),
-            nn.Conv2d(width // 2, width // 2, 3, padding=1, bias=False), nn.BatchNorm2d(width // 2), nn.ReLU(True),
-            nn.Conv2d(width // 2, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
+            nn.Conv2d(1, half, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
+            nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
+            nn.Conv2d(half, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
             nn.AvgPool2d(2),
         )  # fmt: skip
         self.stages = nn.Sequential()
@@ -145,22 +157,28 @@ class ResNet(nn.Module):
                 blocks.append(Bottleneck(channels_in, channels, stride=2 if stage and not block else 1))
                 channels_in = channels * EXPANSION
             self.stages.append(blocks)
+        grid = self._grid(self.frontend.n_mels, 1 + round(seconds * sample_rate) // self.frontend.hop_length)
         self.pool: nn.Module
         if pooling == "mean_max":
             self.pool = MeanMaxPool(channels_in, embed_dim)
         elif pooling == "attention":
-            frames = 1 + round(seconds * sample_rate) // self.frontend.hop_length
-            grid = (_shrunk(self.frontend.n_mels, len(layers)), _shrunk(frames, len(layers)))
             self.pool = AttentionPool(grid, channels_in, embed_dim, heads)
         else:
             raise ValueError(f"pooling={pooling!r}: use 'attention' or 'mean_max'")
 
     def forward(self, view: Tensor) -> Tensor:
         mel = self.frontend(view) if view.ndim == 2 else view
+        self._grid(mel.shape[1], mel.shape[2])
         image = mel.unsqueeze(1).to(memory_format=torch.channels_last)
         return self.pool(self.stages(self.stem(image)))
 
-
-def _shrunk(size: int, stages: int) -> int:
-    """Length of one side of the feature map: halved, rounding up, by the stem, then by every pooling."""
-    return max(1, -(-size // 2) // 2**stages)
+    def _grid(self, bins: int, frames: int) -> tuple[int, int]:
+        """Size of the feature map: halved, rounding up, by the stem, then rounding down by every pooling."""
+        stages = len(self.stages)
+        grid = (-(-bins // 2) // 2**stages, -(-frames // 2) // 2**stages)
+        if not min(grid):
+            raise ValueError(
+                f"a log-mel of {bins} bins × {frames} frames is too small for {stages} stages: at least "
+                f"{2 ** (stages + 1) - 1} of each are needed"
+            )
+        return grid

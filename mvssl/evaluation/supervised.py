@@ -35,7 +35,7 @@ class SupervisedRecipe:
 
     crops: int
     batch_size: int = 192
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     clip_norm: float = 3.0
     precision: Precision = "auto"

@@ -14,6 +14,6 @@ from mvssl.pretext.simclr import SimCLR
 from mvssl.pretext.vicreg import VICReg
 
 __all__ = [
-    "BYOL", "Pretext", "PretextOutput", "SimCLR", "VICReg", "create_pretext", "forward_views", "list_pretexts",
-    "pretexts", "register_pretext",
+    "BYOL", "Pretext", "PretextOutput", "SimCLR", "VICReg", "create_pretext", "forward_views",
+    "list_pretexts", "pretexts", "register_pretext",
 ]  # fmt: skip

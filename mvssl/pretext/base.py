@@ -49,7 +49,7 @@ class Pretext(nn.Module, ABC):
         super().__init__()
         if not isinstance(getattr(encoder, "embed_dim", None), int):
             raise TypeError(
-                f"{type(encoder).__name__} has no integer attribute embed_dim; set it to the size of its output"
+                f"{type(encoder).__name__} has no integer embed_dim: set it to the size of its output"
             )
         self.encoder = encoder
 

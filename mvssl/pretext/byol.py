@@ -42,7 +42,8 @@ class BYOL(Pretext):
         self.predictor = mlp([projection_dim, hidden_dim, projection_dim])
         # The target's batch norms stay in training mode and keep statistics of their own, so only
         # parameters are averaged.
-        self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector)).requires_grad_(False)
+        self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector))
+        self.target.requires_grad_(False)
 
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         embeddings = forward_views(self.encoder, views)
@@ -54,9 +55,10 @@ class BYOL(Pretext):
 
     @torch.no_grad()
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
-        """Moves the target towards the online network (appendix of the paper: τ = 1 − (1 − τ₀)(cos + 1)/2)."""
+        """Moves the target towards the online network (§3.3: τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2 at step k of K)."""
         momentum = self.momentum
         if total_steps:
-            momentum = 1 - (1 - momentum) * (math.cos(math.pi * step / total_steps) + 1) / 2
-        online = [*self.encoder.parameters(), *self.projector.parameters()]
+            progress = min(step / total_steps, 1.0)
+            momentum = 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
+        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
         torch._foreach_lerp_(list(self.target.parameters()), online, 1 - momentum)

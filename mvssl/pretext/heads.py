@@ -1,6 +1,7 @@
 """Projection heads."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import nn
 
@@ -18,6 +19,6 @@ def mlp(sizes: Sequence[int], *, last_bias: bool = True) -> nn.Sequential:
     if len(sizes) < 2 or min(sizes) < 1:
         raise ValueError(f"sizes={list(sizes)}: give at least an input and an output size, all positive")
     layers: list[nn.Module] = []
-    for size_in, size_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+    for size_in, size_out in pairwise(sizes[:-1]):
         layers += [nn.Linear(size_in, size_out, bias=False), nn.BatchNorm1d(size_out), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=last_bias))

@@ -1,19 +1,20 @@
 """Training a pretext: :func:`fit` around any model and corpus, :func:`pretrain` from names."""
 
+import logging
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from mvssl.data import Batch, Corpus, Problem, loader, open_corpus
 from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
 from mvssl.encoders import create_encoder, save_encoder
 from mvssl.pretext import Pretext, create_pretext
-from mvssl.training.run import environment, prepare_run, write_json
+from mvssl.training.run import environment, prepare_run, write_json, write_text
 from mvssl.views import ViewChain, chain
 
 CHECKPOINT = "last.ckpt"
@@ -41,7 +42,7 @@ class Recipe:
 
     steps: int
     batch_size: int = 96
-    learning_rate: float = 2e-3
+    learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip_norm: float = 3.0
@@ -143,12 +144,15 @@ def pretrain(
     pretext: str = "simclr",
     encoder: str = "tiny",
     views: str = "light",
+    n_views: int = 2,
+    min_gap: float | None = None,
+    max_gap: float | None = None,
     steps: int = 600,
     seed: int = 0,
     out: str = "runs/pretrain",
     resume: bool = False,
     batch_size: int = 96,
-    learning_rate: float = 2e-3,
+    learning_rate: float = 3e-3,
     checkpoint_every: int = 200,
     minutes: float | None = None,
     precision: Precision = "auto",
@@ -161,6 +165,9 @@ def pretrain(
         pretext: Name of the pretext.
         encoder: Encoder preset.
         views: View chain.
+        n_views: Views per track.
+        min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
+        max_gap: Greatest gap in seconds.
         steps: Optimiser steps.
         seed: Of weights, crops, order and augmentation.
         out: Run directory.
@@ -172,19 +179,18 @@ def pretrain(
         precision: Of the encoder: auto, fp32 or bf16.
         workers: Processes that read audio; by default none on a CPU-only machine.
     """
-    started = time.time()
+    arguments = dict(locals())
+    folder = Path(out)
     torch.manual_seed(seed)
     model = create_pretext(pretext, create_encoder(encoder))
-    settings = dict(
-        data=str(data), pretext=pretext, encoder=encoder, views=views, steps=steps, seed=seed,
-        batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
-        minutes=minutes, precision=precision, workers=workers,
-    )  # fmt: skip
+    crops = chain(views, model.encoder.seconds, n_views, min_gap=min_gap, max_gap=max_gap)  # type: ignore[arg-type]
     result = fit(
-        model, data, views, steps=steps, out=out, resume=resume, batch_size=batch_size,
+        model, data, crops, steps=steps, out=folder, resume=resume, batch_size=batch_size,
         learning_rate=learning_rate, checkpoint_every=checkpoint_every, minutes=minutes, seed=seed,
         precision=precision, workers=workers,
     )  # fmt: skip
-    write_json(Path(out) / "config.json", settings)
-    write_json(Path(out) / "environment.json", environment() | {"seconds": time.time() - started})
+    write_text(folder / "config.yaml", yaml.safe_dump(arguments, sort_keys=False))
+    write_json(folder / "environment.json", {**environment(), "seconds": result.seconds})
+    for problem in result.problems:
+        logging.getLogger(__name__).warning("left out %s: %s", problem.path, problem.reason)
     return result

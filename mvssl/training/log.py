@@ -13,14 +13,14 @@ class RunLog:
 
     Args:
         folder: Run directory.
-        start_step: Rows from this step on are discarded: the run is about to make them again.
+        start_step: Rows of later steps are discarded: the run is about to make them again.
     """
 
     def __init__(self, folder: Path, start_step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._path = folder / METRICS
-        kept = [row for row in read_metrics(folder) if row["step"] < start_step]
+        kept = [row for row in read_metrics(folder) if row["step"] <= start_step]
         self._fields = list(kept[0]) if kept else []
         draft = self._path.with_name(METRICS + ".part")
         with draft.open("w", newline="") as file:

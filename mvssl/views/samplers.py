@@ -30,10 +30,12 @@ class Crops:
     def __post_init__(self) -> None:
         if self.length <= 0 or self.n_views < 1:
             raise ValueError(
-                f"length={self.length}, n_views={self.n_views}: a length above 0 and at least one view are needed"
+                f"length={self.length}, n_views={self.n_views}: need a length above 0 and at least one view"
             )
         if self._gapped and not 0 <= self._min_gap <= self._max_gap:
-            raise ValueError(f"need 0 ≤ min_gap ≤ max_gap, got min_gap={self.min_gap}, max_gap={self.max_gap}")
+            raise ValueError(
+                f"need 0 ≤ min_gap ≤ max_gap, got min_gap={self.min_gap}, max_gap={self.max_gap}"
+            )
 
     @property
     def seconds(self) -> tuple[float, ...]:

@@ -42,7 +42,9 @@ class Transform(nn.Module, ABC):
             raise ValueError(f"{type(self).__name__}: p={p} is not a probability")
         for name, (low, high) in ranges.items():
             if low > high or (name in self.logarithmic and low <= 0):
-                raise ValueError(f"{type(self).__name__}: {name}=({low}, {high}) is not a range it can draw from")
+                raise ValueError(
+                    f"{type(self).__name__}: {name}=({low}, {high}) is not a range it can draw from"
+                )
         self.p, self.ranges = p, ranges
         self.frontend: LogMel | None = None
 
@@ -67,7 +69,7 @@ class Transform(nn.Module, ABC):
         return params
 
     @abstractmethod
-    def apply(self, x: Tensor, params: Params) -> Tensor:
+    def transform(self, x: Tensor, params: Params) -> Tensor:
         """Transforms every example by its parameters, whether ``applied`` or not."""
 
     def forward(
@@ -92,7 +94,7 @@ class Transform(nn.Module, ABC):
             keys = torch.randint(2**62, (len(x),)).numpy().astype(np.uint64)
         params = {name: value.to(x.device) for name, value in self.draw(keys).items()}
         applied = _column(params["applied"], x.ndim)
-        out = torch.where(applied, self.apply(x, params), x)
+        out = torch.where(applied, self.transform(x, params), x)
         return (out, params) if return_params else out
 
     def extra_repr(self) -> str:
@@ -115,7 +117,7 @@ class Polarity(Transform):
     def __init__(self, p: float = 0.5) -> None:
         super().__init__(p)
 
-    def apply(self, x: Tensor, params: Params) -> Tensor:
+    def transform(self, x: Tensor, params: Params) -> Tensor:
         return -x
 
 
@@ -144,7 +146,7 @@ class Filter(Transform):
         super().bind(frontend)
         self.sample_rate = frontend.sample_rate
 
-    def apply(self, x: Tensor, params: Params) -> Tensor:
+    def transform(self, x: Tensor, params: Params) -> Tensor:
         if x.ndim == 3:
             assert self.frontend is not None
             centres = self.frontend.centre_frequencies
@@ -173,9 +175,9 @@ class Gain(Filter):
     def response_db(self, frequencies: Tensor, params: Params) -> Tensor:
         return params["db"].unsqueeze(1)
 
-    def apply(self, x: Tensor, params: Params) -> Tensor:
+    def transform(self, x: Tensor, params: Params) -> Tensor:
         if x.ndim == 3:
-            return super().apply(x, params)
+            return super().transform(x, params)
         return x * 10 ** (params["db"].unsqueeze(1) / 20)
 
 
@@ -188,9 +190,7 @@ class Tilt(Filter):
         sample_rate: Of the audio, in Hz.
     """
 
-    def __init__(
-        self, db_per_octave: Range = (-4.0, 4.0), p: float = 1.0, sample_rate: int = 16_000
-    ) -> None:
+    def __init__(self, db_per_octave: Range = (-4.0, 4.0), p: float = 1.0, sample_rate: int = 16_000) -> None:
         super().__init__(p, sample_rate, db_per_octave=db_per_octave)
 
     def response_db(self, frequencies: Tensor, params: Params) -> Tensor:
@@ -209,9 +209,7 @@ class LowPass(Filter):
 
     logarithmic = frozenset({"hertz"})
 
-    def __init__(
-        self, hertz: Range = (1500.0, 8000.0), p: float = 0.5, sample_rate: int = 16_000
-    ) -> None:
+    def __init__(self, hertz: Range = (1500.0, 8000.0), p: float = 0.5, sample_rate: int = 16_000) -> None:
         super().__init__(p, sample_rate, hertz=hertz)
 
     def response_db(self, frequencies: Tensor, params: Params) -> Tensor:
@@ -269,7 +267,7 @@ class Noise(Transform):
         self.sample_rate = frontend.sample_rate
         self.recording = torch.empty(0)
 
-    def apply(self, x: Tensor, params: Params) -> Tensor:
+    def transform(self, x: Tensor, params: Params) -> Tensor:
         if not self.recording.numel() or self.recording.ndim != x.ndim - 1:
             self.recording = self._record(mel=x.ndim == 3)
         recording = self.recording = self.recording.to(x.device)
@@ -310,5 +308,3 @@ class Noise(Transform):
 
 def _slope_db(frequencies: Tensor, params: Params) -> Tensor:
     return params["db_per_octave"].unsqueeze(1) * (frequencies.clamp_min(30) / 1000).log2()
-
-

@@ -2,7 +2,9 @@
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from mvssl.data.synthetic.causes import TAG_GROUPS, draw_causes
 from mvssl.data.synthetic.sound import render
 
 SAMPLE_RATE = 16_000
+HEADER_BYTES = 44  # of a WAV file
 VERSION = 1  # part of the folder's name: raise it whenever the same seed sounds different
 SHARES = {"train": 0.67, "valid": 0.11}  # the rest is for testing
 
@@ -26,7 +29,9 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mvssl"
 
 
-@corpora.register("synthetic", summary="1,200 pieces of 16 s with known causes and 25 tags, made on first use.")
+@corpora.register(
+    "synthetic", summary="1,200 pieces of 16 s with known causes and 25 tags, made on first use."
+)
 def synthetic(tracks: int = 1200, seconds: float = 16.0, seed: int = 0, progress: bool = False) -> Corpus:
     """The embedded corpus; rendered into :func:`cache_folder` on first use (0.5 MB a track).
 
@@ -58,7 +63,8 @@ def render_corpus(folder: Path, tracks: int, seconds: float, seed: int, progress
     """Renders what is missing of a corpus: WAV files, ``manifest.jsonl``, ``tag_groups.json``.
 
     The folder is a corpus like any other: ``open_corpus(folder)`` reads it. Rendering can be killed and
-    goes on where it stopped; the manifest is written last.
+    goes on where it stopped, several processes may render into one folder at a time, and a file that was
+    deleted or has a wrong size is rendered again. The manifest is written last.
 
     Raises:
         ValueError: If there are fewer than ten tracks, or they are shorter than a second.
@@ -66,10 +72,11 @@ def render_corpus(folder: Path, tracks: int, seconds: float, seed: int, progress
     """
     if tracks < 10 or seconds < 1:
         raise ValueError(f"tracks={tracks}, seconds={seconds:g}: at least 10 tracks of 1 s are needed")
-    if (folder / "manifest.jsonl").is_file():
+    size = HEADER_BYTES + 2 * round(seconds * SAMPLE_RATE)
+    missing = [index for index in range(tracks) if _size(folder / _file_name(index)) != size]
+    if not missing and (folder / "manifest.jsonl").is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [index for index in range(tracks) if not (folder / _file_name(index)).is_file()]
     work = partial(_render_file, folder, seed, seconds)
     # At least two processes, so that one can write while the other computes.
     with ProcessPoolExecutor(max_workers=max(2, os.cpu_count() or 2)) as pool:
@@ -89,9 +96,21 @@ def render_corpus(folder: Path, tracks: int, seconds: float, seed: int, progress
             }
         )  # fmt: skip
     (folder / "tag_groups.json").write_text(json.dumps(TAG_GROUPS))
-    draft = folder / "manifest.jsonl.part"
-    draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    os.replace(draft, folder / "manifest.jsonl")
+    with _draft(folder / "manifest.jsonl") as draft:
+        draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """A path to write to, of this process alone; the finished file then takes its place under its name."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    yield draft
+    os.replace(draft, path)
+
+
+def _size(path: Path) -> int:
+    """Size of a file in bytes; -1 if there is none."""
+    return path.stat().st_size if path.is_file() else -1
 
 
 def _file_name(index: int) -> str:
@@ -107,6 +126,5 @@ def _splits(tracks: int) -> np.ndarray:
 
 def _render_file(folder: Path, seed: int, seconds: float, index: int) -> None:
     audio = render(draw_causes(seed, index), seed, index, seconds, SAMPLE_RATE)
-    draft = folder / (_file_name(index) + ".part")
-    soundfile.write(draft, audio, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-    os.replace(draft, folder / _file_name(index))
+    with _draft(folder / _file_name(index)) as draft:
+        soundfile.write(draft, audio, SAMPLE_RATE, subtype="PCM_16", format="WAV")

@@ -27,14 +27,14 @@ def render(causes: Causes, seed: int, index: int, seconds: float, sample_rate: i
     rng = generator(seed, index, 1)
     samples = round(seconds * sample_rate)
     tracks = {name: np.zeros(samples, np.float32) for name in (*LEVELS, "drums")}
-    players = {
-        "lead": Player.draw(causes.lead, rng), "comp": Player.draw(causes.comp, rng), "bass": Player.draw("bass", rng)
-    }  # fmt: skip
+    instruments = {"lead": causes.lead, "comp": causes.comp, "bass": "bass"}
+    players = {part: Player.draw(instrument, rng) for part, instrument in instruments.items()}
     for phrase in phrases(causes, seconds, rng):
         for name, notes in phrase.parts.items():
             timbre = draw_timbre(rng)
             for note in notes:
-                _add(tracks[name], note.onset, players[name].play(note, timbre, sample_rate, rng), sample_rate)
+                sound = players[name].play(note, timbre, sample_rate, rng)
+                _add(tracks[name], note.onset, sound, sample_rate)
         kit = _draw_kit(sample_rate, rng)
         for name, onsets in phrase.drums.items():
             for onset in onsets:

@@ -1,0 +1,174 @@
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import mvssl.compare.grid as grid
+from mvssl.cli import main
+from mvssl.data import CorpusError
+from mvssl.data.synthetic import render_corpus
+from mvssl.encoders import ResNet, encoders
+
+
+@pytest.fixture(scope="module", autouse=True)
+def micro():
+    """An encoder preset that takes milliseconds, known to the command line like any other."""
+
+    @encoders.register("micro")
+    def _micro(**overrides):
+        """For tests."""
+        frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+        return ResNet(8, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+
+    yield
+    del encoders._entries["micro"]
+
+
+ARGUMENTS = [
+    "compare", "--encoder", "micro", "--steps", "4", "--batch_size", "12", "--supervised_crops", "96",
+    "--fractions", "0.2,1.0", "--repeats", "2", "--precision", "fp32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(music, micro, tmp_path_factory):
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    main([*ARGUMENTS, "--data", str(music), "--out", str(out)])
+    return out
+
+
+def _rows(out):
+    with (out / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_everything_that_is_promised_is_there(finished):
+    for name in ("report.html", "report.md", "results.csv", "config.yaml", "subsets.json"):
+        assert (finished / name).stat().st_size > 100
+    assert list((finished / "cells" / "simclr-seed0").glob("events.out.tfevents.*"))
+
+
+def test_results_hold_every_method_fraction_repeat_and_tag(finished):
+    rows = _rows(finished)
+    assert list(rows[0]) == ["method", "seed", "encoder", "probe", "fraction", "repeat", "tag", "metric", "value"]
+    assert {row["method"] for row in rows} == {
+        "simclr", "byol", "vicreg", "random", "mel_statistics", "supervised"
+    }  # fmt: skip
+    assert {(row["fraction"], row["repeat"]) for row in rows} == {("0.2", "0"), ("0.2", "1"), ("1.0", "0")}
+    assert {row["metric"] for row in rows} == {"ap", "roc_auc"}
+    assert all(0 <= float(row["value"]) <= 1 for row in rows)
+    macro = [row for row in rows if row["tag"] == "macro" and row["metric"] == "ap"]
+    assert len(macro) == 6 * 3
+    one = [r for r in rows if (r["method"], r["fraction"], r["metric"]) == ("random", "1.0", "ap")]
+    tags = [float(row["value"]) for row in one if row["tag"] != "macro"]
+    assert np.mean(tags) == pytest.approx(next(float(r["value"]) for r in one if r["tag"] == "macro"))
+
+
+def test_the_same_command_gives_the_same_results(finished, music, tmp_path):
+    main([*ARGUMENTS, "--data", str(music), "--out", str(tmp_path)])
+    assert (tmp_path / "results.csv").read_bytes() == (finished / "results.csv").read_bytes()
+
+
+def test_its_config_file_repeats_it(finished, music, tmp_path):
+    main(["compare", "--config", str(finished / "config.yaml"), "--out", str(tmp_path), "--pretexts", "byol"])
+    byol = [row for row in _rows(finished) if row["method"] == "byol"]
+    assert [row for row in _rows(tmp_path) if row["method"] == "byol"] == byol
+
+
+def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    before = (out / "results.csv").read_bytes()
+    shutil.rmtree(out / "cells" / "random-seed0")
+    (out / "cells" / "supervised-seed0" / "cell.json").unlink()
+    (out / "cells" / "supervised-seed0" / "subset1.npy").unlink()
+    trained = []
+    original = grid.train_supervised
+    monkeypatch.setattr(grid, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k))
+    monkeypatch.setattr(grid, "fit", lambda *a, **k: pytest.fail("a finished pretext was trained again"))
+    main([*ARGUMENTS, "--data", str(music), "--out", str(out)])
+    assert len(trained) == 1
+    assert (out / "results.csv").read_bytes() == before
+
+
+def test_all_methods_of_a_seed_start_from_the_same_weights(finished, music, tmp_path):
+    settings = grid._settings(**{**grid._defaults().as_config(), "encoder": "micro", "data": str(music), "batch_size": 12})
+    made = grid.Grid(settings, tmp_path)
+    a, b = made._encoder(0).state_dict(), made._encoder(0).state_dict()
+    assert all((a[name] == b[name]).all() for name in a)
+    assert any((a[name] != value).any() for name, value in made._encoder(1).state_dict().items())
+
+
+def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
+    original = grid.fit
+
+    def fit(pretext, *args, **kwargs):
+        if type(pretext).__name__ == "VICReg":
+            raise FloatingPointError("the loss is nan at step 3")
+        return original(pretext, *args, **kwargs)
+
+    monkeypatch.setattr(grid, "fit", fit)
+    out = tmp_path / "out"
+    main([*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg"])
+    found = {(row["method"], row["seed"]) for row in _rows(out)}
+    assert found == {
+        ("simclr", "0"), ("simclr", "1"), ("random", "0"), ("random", "1"), ("mel_statistics", "0"),
+        ("supervised", "0"), ("supervised", "1"),
+    }  # fmt: skip
+    assert "vicreg with seed 0 diverged" in (out / "report.md").read_text()
+
+
+def test_bad_files_are_listed_and_the_run_goes_on(music, tmp_path, capsys):
+    folder = tmp_path / "music"
+    shutil.copytree(music, folder)
+    (folder / "00000.wav").write_bytes(b"")
+    (folder / "00001.wav").write_bytes(b"RIFF but not audio")
+    (folder / "00002.wav").unlink()
+    out = tmp_path / "out"
+    main([*ARGUMENTS, "--data", str(folder), "--out", str(out), "--pretexts", "simclr"])
+    report = (out / "report.md").read_text()
+    for name in ("00000.wav", "00001.wav", "00002.wav"):
+        assert name in report
+    assert json.loads((out / "corpus.json").read_text())["vocabulary"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--data", "/no/such/folder"], "/no/such/folder"),
+        (["--pretexts", "simclrr"], "did you mean"),
+        (["--batch_size", "500"], "batch_size=500"),
+        (["--min_gap", "5"], "shorter than"),
+        (["--fractions", "2"], "fractions"),
+    ],
+)
+def test_wrong_arguments_end_with_one_clear_line(extra, message, music, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*ARGUMENTS, "--data", str(music), "--out", str(tmp_path / "out"), *extra])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("mvssl: error: ")
+    assert message in error
+
+
+def test_one_class_only_is_an_error(tmp_path, capsys):
+    render_corpus(tmp_path / "music", tracks=20, seconds=1.5, seed=0)
+    manifest = tmp_path / "music" / "manifest.jsonl"
+    lines = [json.loads(line) | {"tags": ["only"]} for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "music" / "tag_groups.json").unlink()
+    with pytest.raises(SystemExit):
+        main([*ARGUMENTS, "--data", str(manifest), "--out", str(tmp_path / "out")])
+    assert "'only'" in capsys.readouterr().err
+
+
+def test_a_changed_corpus_is_refused(finished, music, tmp_path):
+    folder, out = tmp_path / "music", tmp_path / "out"
+    shutil.copytree(music, folder)
+    settings = grid._settings(**{**grid._defaults().as_config(), "encoder": "micro", "data": str(folder), "batch_size": 12})
+    grid.Grid(settings, out)
+    (folder / "00007.wav").unlink()
+    with pytest.raises(CorpusError, match="has changed"):
+        grid.Grid(settings, out)

@@ -1,0 +1,54 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mvssl.compare.grid import _defaults
+from mvssl.compare.settings import several
+
+
+def test_lists_are_given_in_several_ways():
+    assert several("a,b", str, "x") == ("a", "b")
+    assert several(["a", "b"], str, "x") == ("a", "b")
+    assert several("0.1,1", float, "x") == (0.1, 1.0)
+    assert several(3, int, "x") == (3,)
+
+
+def test_a_wrong_item_names_the_argument():
+    with pytest.raises(ValueError, match="seeds='0,x'"):
+        several("0,x", int, "seeds")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pretexts": ("simclrr",)}, "did you mean 'simclr'"),
+        ({"encoder": "tinny"}, "did you mean 'tiny'"),
+        ({"views": "lite"}, "view chain"),
+        ({"seeds": (1, 1)}, "seeds"),
+        ({"pretexts": ()}, "pretexts"),
+        ({"fractions": (0.0,)}, "fractions"),
+        ({"fractions": (1.5,)}, "fractions"),
+        ({"repeats": 0}, "repeats"),
+        ({"n_views": 1}, "n_views"),
+        ({"seeds": (-1,)}, "seeds"),
+    ],
+)
+def test_wrong_settings_are_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(_defaults(), **change)
+
+
+def test_the_command_names_what_differs_from_the_defaults():
+    settings = replace(_defaults(), seeds=(0, 1), data="my music", steps=10)
+    command = settings.command(Path("out"), _defaults())
+    assert command == "mvssl compare --data 'my music' --seeds 0,1 --steps 10 --out out"
+
+
+def test_a_folder_belongs_to_one_comparison(tmp_path):
+    _defaults().claim(tmp_path)
+    _defaults().claim(tmp_path)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["seeds"] == [0]
+    with pytest.raises(FileExistsError, match="steps"):
+        replace(_defaults(), steps=7).claim(tmp_path)

@@ -1,0 +1,39 @@
+import pytest
+import torch
+from torch import nn
+
+from mvssl.optim import adamw, warmup_cosine
+
+
+def test_biases_and_norms_do_not_decay():
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(4, 3))
+    model[2].weight.requires_grad_(False)
+    decayed, free = adamw([model], 1e-3, 0.1).param_groups
+    assert decayed["weight_decay"] == 0.1
+    assert free["weight_decay"] == 0
+    assert {id(p) for p in decayed["params"]} == {id(model[0].weight)}
+    expected = {id(p) for p in (model[0].bias, model[1].weight, model[1].bias, model[2].bias)}
+    assert {id(p) for p in free["params"]} == expected
+
+
+def test_schedule_rises_then_falls_to_zero():
+    factors = [warmup_cosine(step / 100, warmup=0.1) for step in range(101)]
+    assert factors[0] == 0
+    assert factors[5] == pytest.approx(0.5)
+    assert max(factors) == factors[10] == 1
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0, abs=1e-12)
+    assert all(b <= a for a, b in zip(factors[10:], factors[11:], strict=False))
+
+
+def test_progress_beyond_the_end_stays_at_zero():
+    assert warmup_cosine(1.7) == pytest.approx(0, abs=1e-12)
+
+
+def test_one_step_moves_the_weights():
+    layer = nn.Linear(2, 1)
+    before = layer.weight.clone()
+    optimiser = adamw([layer], 1e-2, 0.0)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimiser.step()
+    assert not torch.equal(before, layer.weight)

@@ -1,0 +1,201 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import mvssl
+from mvssl.data import CorpusError, open_corpus
+from mvssl.data.synthetic import render_corpus
+from mvssl.encoders import ResNet, load_encoder
+from mvssl.pretext import BYOL, Pretext, PretextOutput, SimCLR
+from mvssl.training import read_metrics
+from mvssl.training.fit import Recipe
+
+
+def _weights(pretext):
+    return {name: value.clone() for name, value in pretext.state_dict().items()}
+
+
+def _same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def _encoder():
+    torch.manual_seed(0)
+    frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+    return ResNet(8, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+
+
+def _fit(pretext, music, out, steps=6, **kwargs):
+    settings = {"batch_size": 8, "progress": False, "log_every": 2, "precision": "fp32", **kwargs}
+    return mvssl.fit(pretext, music, "light", steps=steps, out=out, **settings)
+
+
+def test_a_run_leaves_everything_that_is_promised(music, tmp_path):
+    pretext = SimCLR(_encoder())
+    before = _weights(pretext)
+    result = _fit(pretext, music, tmp_path)
+    assert result.steps == 6
+    assert result.views == 6 * 8 * 2
+    assert not result.stopped_by_clock
+    assert not _same(before, _weights(pretext))
+    rows = read_metrics(tmp_path)
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    assert {"loss", "rankme", "views_per_second", "learning_rate", "gradient_norm"} <= rows[0].keys()
+    assert list(tmp_path.glob("events.out.tfevents.*"))
+    loaded = load_encoder(tmp_path)
+    audio = torch.randn(2, 16_000)
+    torch.testing.assert_close(loaded(audio), pretext.encoder.eval()(audio))
+
+
+def test_the_loss_goes_down(music, tmp_path):
+    _fit(SimCLR(_encoder()), music, tmp_path, steps=80, batch_size=16, log_every=1)
+    losses = [row["loss"] for row in read_metrics(tmp_path)]
+    assert sum(losses[-10:]) / 10 < sum(losses[:10]) / 10 - 0.1
+
+
+@pytest.mark.parametrize("kind", [SimCLR, BYOL])
+def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, music, tmp_path):
+    torch.manual_seed(1)
+    whole = kind(_encoder())
+    _fit(whole, music, tmp_path / "whole", steps=8, checkpoint_every=3)
+
+    torch.manual_seed(1)
+    killed = kind(_encoder())
+    broken = _StopsAt(killed, 5)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(broken, music, tmp_path / "parts", steps=8, checkpoint_every=3)
+    torch.manual_seed(2)  # other initial weights: all must come from the checkpoint
+    resumed = kind(_encoder())
+    _fit(resumed, music, tmp_path / "parts", steps=8, checkpoint_every=3, resume=True)
+    assert _same(_weights(whole), _weights(resumed))
+    first, second = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "parts")
+    assert [row["loss"] for row in first] == [row["loss"] for row in second]
+    assert [row["step"] for row in second] == [2, 4, 6, 8]
+
+
+class _StopsAt(Pretext):
+    """Behaves as the pretext it holds, under the same parameter names, until a step at which it is killed."""
+
+    def __init__(self, inner, step):
+        super().__init__(inner.encoder)
+        for name, child in inner.named_children():
+            setattr(self, name, child)
+        object.__setattr__(self, "inner", inner)
+        self.left = step
+
+    def forward(self, views):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return self.inner(views)
+
+    def after_step(self, step=0, total_steps=None):
+        self.inner.after_step(step, total_steps)
+
+
+def test_resuming_a_finished_run_changes_nothing(music, tmp_path):
+    first = SimCLR(_encoder())
+    _fit(first, music, tmp_path)
+    again = SimCLR(_encoder())
+    result = _fit(again, music, tmp_path, resume=True)
+    assert result.steps == 6
+    assert result.views == 6 * 8 * 2
+    assert _same(_weights(first), _weights(again))
+
+
+def test_a_run_is_not_overwritten(music, tmp_path):
+    _fit(SimCLR(_encoder()), music, tmp_path, steps=2)
+    with pytest.raises(FileExistsError, match="resume"):
+        _fit(SimCLR(_encoder()), music, tmp_path, steps=2)
+
+
+def test_results_do_not_depend_on_the_number_of_workers(music, tmp_path):
+    weights = []
+    for workers in (0, 1):
+        pretext = SimCLR(_encoder())
+        _fit(pretext, music, tmp_path / str(workers), workers=workers)
+        weights.append(_weights(pretext))
+    assert _same(*weights)
+
+
+def test_the_clock_stops_a_run_and_is_mentioned(music, tmp_path):
+    result = _fit(SimCLR(_encoder()), music, tmp_path, steps=100_000, minutes=0.02)
+    assert result.stopped_by_clock
+    assert 0 < result.steps < 100_000
+    assert (tmp_path / "encoder.safetensors").is_file()
+
+
+class _Diverges(Pretext):
+    def forward(self, views):
+        return PretextOutput(self.encoder(views[0]).sum() * float("nan"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(music, tmp_path):
+    with pytest.raises(FloatingPointError, match="step 0"):
+        _fit(_Diverges(_encoder()), music, tmp_path)
+
+
+def test_too_large_a_batch_names_the_argument(music, tmp_path):
+    with pytest.raises(CorpusError, match="batch_size=64"):
+        _fit(SimCLR(_encoder()), music, tmp_path, batch_size=64)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"steps": 1, "batch_size": 1}, {"steps": 1, "minutes": 0.0}, {"steps": 1, "log_every": 0}]
+)
+def test_recipes_are_checked(wrong):
+    with pytest.raises(ValueError, match=next(name for name in reversed(wrong))):
+        Recipe(**wrong)
+
+
+def test_unknown_precision(music, tmp_path):
+    with pytest.raises(ValueError, match="fp8"):
+        _fit(SimCLR(_encoder()), music, tmp_path, precision="fp8")
+
+
+def test_a_file_that_breaks_during_training_is_counted(music, tmp_path):
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for path in music.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    corpus = open_corpus(folder, min_seconds=1.0)
+    victim = corpus.path(int(corpus.indices("train")[0]))
+    victim.write_bytes(b"no longer audio")
+    result = _fit(SimCLR(_encoder()), corpus, tmp_path / "run", steps=6)
+    assert [problem.path for problem in result.problems] == [victim.name]
+
+
+def test_pretrain_from_the_command_line_survives_a_kill(music, tmp_path):
+    out = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "mvssl.cli", "pretrain", "--data", str(music), "--pretext", "vicreg", "--out", str(out),
+        "--steps", "24", "--batch_size", "8", "--checkpoint_every", "4", "--resume", "true", "--views", "crops",
+        "--encoder", "tiny", "--seed", "5",
+    ]  # fmt: skip
+    # The corpus is shorter than the preset's crops: the error must say so, not hang.
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "shorter than the 3 s" in done.stderr
+
+    long = tmp_path / "long"
+    render_corpus(long, tracks=24, seconds=3.2, seed=4)
+    command[command.index(str(music))] = str(long)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / "last.ckpt").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    subprocess.run(command, check=True, capture_output=True)
+    straight = tmp_path / "straight"
+    command[command.index(str(out))] = str(straight)
+    subprocess.run(command, check=True, capture_output=True)
+    assert (out / "encoder.safetensors").read_bytes() == (straight / "encoder.safetensors").read_bytes()
+    assert json.loads((out / "encoder.json").read_text())["class"] == "ResNet"
+    assert {"config.yaml", "environment.json", "metrics.csv", "last.ckpt"} <= set(os.listdir(out))

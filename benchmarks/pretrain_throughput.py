@@ -78,7 +78,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         optimiser.step()
         optimiser.zero_grad()
         _wait(device)
-        for name, spent in zip(seconds, (read - start, ready - read, time.perf_counter() - ready), strict=True):
+        for name, spent in zip(
+            seconds, (read - start, ready - read, time.perf_counter() - ready), strict=True
+        ):
             seconds[name] += spent
 
     made = views(next(batches).to(device))

@@ -4,6 +4,10 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from inspect import getdoc
+from typing import Any
+
+from mvssl.registry import Registry
 
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
@@ -23,7 +27,12 @@ def list_names(kind: str = "pretexts") -> None:
     from mvssl.pretext import pretexts
     from mvssl.views import chains
 
-    registries = {"pretexts": pretexts, "encoders": encoders, "chains": chains, "corpora": corpora}
+    registries: dict[str, Registry[Any]] = {
+        "pretexts": pretexts,
+        "encoders": encoders,
+        "chains": chains,
+        "corpora": corpora,
+    }
     if kind not in registries:
         raise ValueError(f"cannot list {kind!r}: choose from {', '.join(registries)}")
     registry = registries[kind]
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
     commands = parser.add_subcommands(required=True)
     for name, function in (("compare", compare), ("pretrain", pretrain)):
-        command = ArgumentParser(description=function.__doc__.split("\n\n")[0])
+        command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
         command.add_function_arguments(function)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
@@ -66,7 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 list_names(**chosen)
             elif given.subcommand == "pretrain":
                 result = pretrain(**chosen)
-                print(f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s")
+                print(
+                    f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
+                )
             else:
                 print(compare(**chosen))
     except (ValueError, OSError, FloatingPointError) as error:

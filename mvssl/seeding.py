@@ -11,7 +11,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def generator(*key: int) -> np.random.Generator:
-    """A NumPy generator for one key of non-negative integers."""
+    """A NumPy generator for one key of integers in [0, 2³²).
+
+    Zeros at the end of a key do not count, so all keys of one purpose need the same length.
+    """
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence(key)))
 
 

@@ -20,6 +20,16 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def emotify() -> Path:
+    """The folder of the Emotify corpus, with its ``manifest.jsonl``: in ``$MVSSL_AUDIO/emotify``."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "audio"
+    folder = Path(os.environ.get("MVSSL_AUDIO", beside)) / "emotify"
+    if not (folder / "manifest.jsonl").is_file():
+        pytest.skip(f"Emotify is not in {folder}: set MVSSL_AUDIO to the folder that holds it")
+    return folder
+
+
 @pytest.fixture
 def encoder() -> ResNet:
     """An encoder that takes a few milliseconds."""

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -23,7 +25,7 @@ def test_schedule_rises_then_falls_to_zero():
     assert max(factors) == factors[10] == 1
     assert factors[55] == pytest.approx(0.5)
     assert factors[100] == pytest.approx(0, abs=1e-12)
-    assert all(b <= a for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(factors[10:]))
 
 
 def test_progress_beyond_the_end_stays_at_zero():

@@ -6,5 +6,6 @@ from mvssl.compare.report import write_report
 from mvssl.compare.summary import Summary, results_rows, summarise
 
 __all__ = [
-    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "results_rows", "summarise", "write_report"
+    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "results_rows", "summarise",
+    "write_report",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ class Settings:
     learning_rate: float
     supervised_crops: int
     precision: Precision
+    prepare: bool
 
     def __post_init__(self) -> None:
         for name in self.pretexts:
@@ -61,7 +62,9 @@ class Settings:
 
     def as_config(self) -> dict[str, Any]:
         """The settings as the command line and ``config.yaml`` take them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return {
+            name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
+        }
 
     def command(self, out: Path, defaults: "Settings") -> str:
         """The command line that asks for this."""
@@ -99,7 +102,9 @@ def several(value: str | float | Sequence[T], kind: Callable[[Any], T], name: st
     Raises:
         ValueError: If an item is not of the kind.
     """
-    items: Sequence[Any] = value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
+    items: Sequence[Any] = (
+        value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
+    )
     try:
         return tuple(kind(item) for item in items)
     except ValueError:

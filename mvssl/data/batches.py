@@ -91,7 +91,7 @@ def loader(
     seed: int = 0,
     sample_rate: int = 16_000,
     workers: int = 1,
-) -> DataLoader[Batch]:
+) -> "DataLoader[Batch] | _ReadAhead":
     """Loads crops of a corpus in batches.
 
     Every epoch visits the tracks of the split once, in an order of its own; what does not fill a batch at

@@ -210,9 +210,7 @@ class AudioReader:
         if "lacks an end-of-stream bit" in log:
             raise AudioFileError(self.path, "is cut short: the OGG stream has no end")
 
-    def _native(
-        self, first: int, count: int, out: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
+    def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """``count`` samples from ``first`` on, at the file's own rate, mixed down."""
         run_up = min(first, _MP3_RUN_UP) if self._is_mp3 else 0
         try:

@@ -63,7 +63,7 @@ def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: An
         raise ValueError(f"cannot save a {kind}: known are {', '.join(CLASSES)}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
     _replace(folder / WEIGHTS, lambda path: save_file(weights, path))
     description = json.dumps({"class": kind, "arguments": encoder.config, **facts}, indent=2) + "\n"
     _replace(folder / DESCRIPTION, lambda path: path.write_text(description, encoding="utf-8"))

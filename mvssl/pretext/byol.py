@@ -55,7 +55,7 @@ class BYOL(Pretext):
 
     @torch.no_grad()
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
-        """Moves the target towards the online network (§3.3: τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2 at step k of K)."""
+        """Moves the target towards the online network; τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2 (§3.3)."""
         momentum = self.momentum
         if total_steps:
             progress = min(step / total_steps, 1.0)

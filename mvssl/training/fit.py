@@ -135,7 +135,7 @@ def fit(
         )  # fmt: skip
 
     result = train(pretext, batches, view_chain, settings, folder, progress=progress)
-    save_encoder(pretext.encoder.cpu(), folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
+    save_encoder(pretext.encoder, folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
     return replace(result, problems=tuple(dict.fromkeys((*corpus.problems, *result.problems))))
 
 

@@ -17,10 +17,10 @@ from tqdm import tqdm
 from mvssl.data import Batch, Problem
 from mvssl.device import default_device, uses_bf16
 from mvssl.functional import effective_rank
+from mvssl.optim import adamw, warmup_cosine
 from mvssl.pretext import Pretext, PretextOutput
 from mvssl.training.fit import CHECKPOINT, FitResult, Recipe
 from mvssl.training.log import RunLog
-from mvssl.optim import adamw, warmup_cosine
 from mvssl.views import ViewChain
 
 
@@ -36,7 +36,9 @@ class PretextModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.recipe.learning_rate * warmup_cosine(self.watcher.share(self.global_step), self.recipe.warmup)
+            group["lr"] = self.recipe.learning_rate * warmup_cosine(
+                self.watcher.share(self.global_step), self.recipe.warmup
+            )
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(batch)
         self.output = self.pretext(views)
@@ -76,9 +78,9 @@ class Watcher(pl.Callback):
             desc=f"{type(module.pretext).__name__}", dynamic_ncols=True,
         )  # fmt: skip
 
-    def on_train_batch_end(
+    def on_train_batch_end(  # type: ignore[override]
         self, trainer: pl.Trainer, module: PretextModule, outputs: Any, batch: Batch, index: int
-    ) -> None:  # type: ignore[override]
+    ) -> None:
         step = trainer.global_step
         module.pretext.after_step(step - 1, self.recipe.steps)
         self.seconds = time.perf_counter() - self.start
@@ -196,7 +198,9 @@ def _finished(pretext: Pretext, watcher: Watcher, content: dict[str, Any]) -> Fi
     """The result of a run that has nothing left to do."""
     prefix = "pretext."
     weights = content["state_dict"].items()
-    pretext.load_state_dict({name[len(prefix) :]: value for name, value in weights if name.startswith(prefix)})
+    pretext.load_state_dict(
+        {name[len(prefix) :]: value for name, value in weights if name.startswith(prefix)}
+    )
     return watcher.result(content["global_step"])
 
 

@@ -52,7 +52,17 @@ def test_everything_that_is_promised_is_there(finished):
 
 def test_results_hold_every_method_fraction_repeat_and_tag(finished):
     rows = _rows(finished)
-    assert list(rows[0]) == ["method", "seed", "encoder", "probe", "fraction", "repeat", "tag", "metric", "value"]
+    assert list(rows[0]) == [
+        "method",
+        "seed",
+        "encoder",
+        "probe",
+        "fraction",
+        "repeat",
+        "tag",
+        "metric",
+        "value",
+    ]
     assert {row["method"] for row in rows} == {
         "simclr", "byol", "vicreg", "random", "mel_statistics", "supervised"
     }  # fmt: skip
@@ -94,7 +104,9 @@ def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_
 
 
 def test_all_methods_of_a_seed_start_from_the_same_weights(finished, music, tmp_path):
-    settings = grid._settings(**{**grid._defaults().as_config(), "encoder": "micro", "data": str(music), "batch_size": 12})
+    settings = grid._settings(
+        **{**grid._defaults().as_config(), "encoder": "micro", "data": str(music), "batch_size": 12}
+    )
     made = grid.Grid(settings, tmp_path)
     a, b = made._encoder(0).state_dict(), made._encoder(0).state_dict()
     assert all((a[name] == b[name]).all() for name in a)
@@ -111,7 +123,9 @@ def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
 
     monkeypatch.setattr(grid, "fit", fit)
     out = tmp_path / "out"
-    main([*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg"])
+    main(
+        [*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg"]
+    )
     found = {(row["method"], row["seed"]) for row in _rows(out)}
     assert found == {
         ("simclr", "0"), ("simclr", "1"), ("random", "0"), ("random", "1"), ("mel_statistics", "0"),
@@ -167,7 +181,9 @@ def test_one_class_only_is_an_error(tmp_path, capsys):
 def test_a_changed_corpus_is_refused(finished, music, tmp_path):
     folder, out = tmp_path / "music", tmp_path / "out"
     shutil.copytree(music, folder)
-    settings = grid._settings(**{**grid._defaults().as_config(), "encoder": "micro", "data": str(folder), "batch_size": 12})
+    settings = grid._settings(
+        **{**grid._defaults().as_config(), "encoder": "micro", "data": str(folder), "batch_size": 12}
+    )
     grid.Grid(settings, out)
     (folder / "00007.wav").unlink()
     with pytest.raises(CorpusError, match="has changed"):

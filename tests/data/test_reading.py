@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from mvssl.data import AudioFileError, AudioReader, probe, read_audio
 
-EMOTIFY = os.environ.get("MVSSL_EMOTIFY", "")
 
 
 def music(sample_rate, seconds, channels=1, seed=0):
@@ -144,17 +143,15 @@ def test_mp3_crops_need_the_run_up(folder, monkeypatch):
     assert any(wrong)
 
 
-@pytest.mark.skipif(not EMOTIFY, reason="set MVSSL_EMOTIFY to the folder of the Emotify corpus")
-def test_mp3_crops_of_real_music():
-    paths = sorted(os.path.join(parent, name) for parent, _, names in os.walk(EMOTIFY) for name in names)
-    paths = [path for path in paths if path.endswith(".mp3")]
+def test_mp3_crops_of_real_music(emotify):
+    paths = sorted(emotify.rglob("*.mp3"))
     rng = np.random.default_rng(0)
     for path in paths[::20]:
         whole = read_audio(path)
         for start in rng.uniform(0, len(whole) / 16_000 - 3, 4):
             first = round(start * 16_000)
             np.testing.assert_allclose(
-                read_audio(path, start, 3.0), whole[first : first + 48_000], atol=1e-4, err_msg=path
+                read_audio(path, start, 3.0), whole[first : first + 48_000], atol=1e-4, err_msg=str(path)
             )
 
 

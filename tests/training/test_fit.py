@@ -147,7 +147,8 @@ def test_too_large_a_batch_names_the_argument(music, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"steps": 1, "batch_size": 1}, {"steps": 1, "minutes": 0.0}, {"steps": 1, "log_every": 0}]
+    "wrong",
+    [{"steps": 0}, {"steps": 1, "batch_size": 1}, {"steps": 1, "minutes": 0.0}, {"steps": 1, "log_every": 0}],
 )
 def test_recipes_are_checked(wrong):
     with pytest.raises(ValueError, match=next(name for name in reversed(wrong))):
@@ -174,9 +175,9 @@ def test_a_file_that_breaks_during_training_is_counted(music, tmp_path):
 def test_pretrain_from_the_command_line_survives_a_kill(music, tmp_path):
     out = tmp_path / "run"
     command = [
-        sys.executable, "-m", "mvssl.cli", "pretrain", "--data", str(music), "--pretext", "vicreg", "--out", str(out),
-        "--steps", "24", "--batch_size", "8", "--checkpoint_every", "4", "--resume", "true", "--views", "crops",
-        "--encoder", "tiny", "--seed", "5",
+        sys.executable, "-m", "mvssl.cli", "pretrain", "--data", str(music), "--pretext", "vicreg",
+        "--out", str(out), "--steps", "24", "--batch_size", "8", "--checkpoint_every", "4",
+        "--resume", "true", "--views", "crops", "--encoder", "tiny", "--seed", "5",
     ]  # fmt: skip
     # The corpus is shorter than the preset's crops: the error must say so, not hang.
     done = subprocess.run(command, capture_output=True, text=True)

@@ -1,6 +1,6 @@
 """Does augmentation matter? SimCLR on the embedded corpus with plain crops and with the ``light`` chain.
 
-    python experiments/augmentation.py --steps 500 --out runs/augmentation
+    python experiments/augmentation.py --steps 400 --out runs/augmentation
 """
 
 import argparse
@@ -14,7 +14,7 @@ from mvssl.evaluation import average_precision, draw_subsets, extract_embeddings
 from mvssl.pretext import SimCLR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-parser.add_argument("--steps", type=int, default=500)
+parser.add_argument("--steps", type=int, default=400)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--out", type=Path, default=Path("runs/augmentation"))
 options = parser.parse_args()

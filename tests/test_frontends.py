@@ -165,7 +165,7 @@ def test_centre_frequencies_are_where_sines_come_out():
 def test_dead_bins_are_refused_unless_they_are_meant():
     with pytest.raises(ValueError, match=r"\d+ of 128 mel bins .* lower n_mels or raise n_fft=256"):
         LogMel(n_fft=256, n_mels=128)
-    with pytest.raises(ValueError, match="f_max=11025 Hz is above the Nyquist frequency 8000 Hz; lower f_max"):
+    with pytest.raises(ValueError, match="f_max=11025 Hz is above the Nyquist frequency 8000 Hz"):
         LogMel(f_max=11_025.0)
     front_end = LogMel(n_mels=128, f_max=11_025.0, allow_dead_bins=True)
     assert (front_end.centre_frequencies == 0).sum() == 11

@@ -242,7 +242,7 @@ def test_wrong_shapes_are_refused(loss):
         loss([torch.ones(4, 3), torch.ones(5, 3)])
     with pytest.raises(ValueError, match=r"one shape \(batch, dim\)"):
         loss([torch.ones(4, 3, 2)] * 2)
-    with pytest.raises(ValueError, match="at least two samples per batch .* got 1"):
+    with pytest.raises(ValueError, match=r"at least two samples per batch .* got 1"):
         loss([torch.ones(1, 3)] * 2)
 
 

@@ -81,7 +81,7 @@ def test_a_taken_name_is_refused_and_nothing_changes(fruit):
 
 
 def test_a_wrong_name_suggests_close_ones(fruit):
-    with pytest.raises(ValueError, match="no fruit named 'aple'; did you mean 'apple'?"):
+    with pytest.raises(ValueError, match=r"no fruit named 'aple'; did you mean 'apple'\?"):
         fruit.entry("aple")
     with pytest.raises(ValueError, match="no fruit named 'xyz'; known: apple, banana"):
         fruit.create("xyz")

@@ -45,7 +45,7 @@ def compare(
     data: str = "synthetic",
     pretexts: str | list[str] = "simclr,byol,vicreg",
     seeds: str | int | list[int] = "0",
-    steps: int = 500,
+    steps: int = 400,
     minutes: float | None = None,
     fractions: str | float | list[float] = "0.01,0.05,0.1,0.2,1.0",
     repeats: int = 4,
@@ -56,7 +56,7 @@ def compare(
     max_gap: float | None = None,
     batch_size: int = 96,
     learning_rate: float = 3e-3,
-    supervised_crops: int = 20_000,
+    supervised_crops: int = 16_000,
     precision: Precision = "auto",
     prepare: bool = False,
     out: str = "mvssl-compare",
@@ -252,7 +252,7 @@ class Grid:
         s = self.settings
         recipe = SupervisedRecipe(
             s.supervised_crops,
-            batch_size=2 * s.batch_size,
+            batch_size=s.batch_size,
             learning_rate=s.learning_rate,
             precision=s.precision,
         )

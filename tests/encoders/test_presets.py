@@ -53,7 +53,7 @@ def test_weights_come_from_the_global_generator():
 
 
 def test_an_unknown_preset_suggests_close_ones():
-    with pytest.raises(ValueError, match="no encoder named 'tinny'; did you mean 'tiny'?"):
+    with pytest.raises(ValueError, match=r"no encoder named 'tinny'; did you mean 'tiny'\?"):
         create_encoder("tinny")
 
 
@@ -116,7 +116,7 @@ def test_a_damaged_description_is_named(encoder, tmp_path, content):
 def test_an_unknown_class_is_named(encoder, tmp_path):
     save_encoder(encoder, tmp_path)
     (tmp_path / DESCRIPTION).write_text('{"class": "os.system", "arguments": {}}')
-    with pytest.raises(ValueError, match=f"{DESCRIPTION}: unknown encoder class 'os.system', known are ResNet"):
+    with pytest.raises(ValueError, match=f"{DESCRIPTION}: unknown encoder class 'os.system'"):
         load_encoder(tmp_path)
 
 
@@ -128,5 +128,5 @@ def test_damaged_or_foreign_weights_are_named(encoder, tmp_path):
     with pytest.raises(ValueError, match=f"{WEIGHTS} is damaged"):
         load_encoder(tmp_path)
     save_file({"pool.c_proj.bias": encoder.pool.c_proj.bias.detach()}, path)
-    with pytest.raises(ValueError, match=rf"{WEIGHTS} is damaged, or not of {DESCRIPTION}[\s\S]*c_proj.weight"):
+    with pytest.raises(ValueError, match=rf"{WEIGHTS} .* not of {DESCRIPTION}[\s\S]*c_proj.weight"):
         load_encoder(tmp_path)

@@ -95,7 +95,8 @@ def render_corpus(folder: Path, tracks: int, seconds: float, seed: int, progress
                 "sample_rate": SAMPLE_RATE, "causes": causes.asdict(),
             }
         )  # fmt: skip
-    (folder / "tag_groups.json").write_text(json.dumps(TAG_GROUPS))
+    with _draft(folder / "tag_groups.json") as draft:
+        draft.write_text(json.dumps(TAG_GROUPS))
     with _draft(folder / "manifest.jsonl") as draft:
         draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
 

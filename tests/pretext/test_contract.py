@@ -1,0 +1,208 @@
+"""What every registered pretext promises."""
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from mvssl.pretext import create_pretext, list_pretexts, pretexts
+
+
+@pytest.fixture(params=list_pretexts())
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def pretext(name, encoder):
+    return create_pretext(name, encoder)
+
+
+class Statistics(nn.Module):
+    """An encoder of raw audio: no front end, nothing but what the contract asks for."""
+
+    embed_dim = 6
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 6)
+
+    def forward(self, audio):
+        moments = [audio.mean(1), audio.std(1), audio.abs().mean(1), audio.diff(dim=1).abs().mean(1)]
+        return self.linear(torch.stack(moments, 1))
+
+
+def step(pretext, views, optimiser):
+    loss = pretext(views).loss
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    pretext.after_step()
+    return loss.item()
+
+
+def trained(pretext, views, steps=3):
+    optimiser = torch.optim.AdamW(pretext.parameters(), lr=1e-3)
+    return [step(pretext, views, optimiser) for _ in range(steps)]
+
+
+def test_the_loss_goes_down_in_a_plain_loop(pretext, views):
+    losses = trained(pretext, views, steps=12)
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_output_is_what_the_contract_says(pretext, views):
+    output = pretext(views)
+    assert output.loss.shape == ()
+    assert output.loss.dtype == torch.float32
+    assert output.loss.isfinite()
+    assert output.loss.requires_grad
+    assert len(output.embeddings) == len(output.projections) == 2
+    assert {tuple(view.shape) for view in output.embeddings} == {(12, 16)}
+    assert {len(view) for view in output.projections} == {12}
+    for term in output.terms.values():
+        assert term.shape == ()
+        assert not term.requires_grad
+
+
+def test_it_trains_the_encoder_it_was_given(pretext, encoder, views):
+    assert pretext.encoder is encoder
+    assert pretext.embed_dim == 16
+    before = copy.deepcopy(encoder.state_dict())
+    trained(pretext, views, steps=1)
+    unmoved = {key for key, value in pretext.encoder.state_dict().items() if torch.equal(value, before[key])}
+    assert not unmoved
+
+
+def test_every_trainable_parameter_has_a_gradient(pretext, views):
+    pretext(views).loss.backward()
+    assert not [name for name, p in pretext.named_parameters() if p.requires_grad and p.grad is None]
+    assert not [name for name, p in pretext.named_parameters() if not p.requires_grad and p.grad is not None]
+
+
+def test_views_are_untouched(pretext, views):
+    copies = [view.clone() for view in views]
+    pretext(views).loss.backward()
+    assert all(map(torch.equal, views, copies))
+
+
+def test_audio_and_its_log_mel_are_one_view(pretext):
+    audio = [0.1 * torch.randn(4, 8_000, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    mels = [pretext.encoder.frontend(view) for view in audio]
+    torch.testing.assert_close(copy.deepcopy(pretext)(mels).loss, pretext(audio).loss)
+
+
+def test_three_views(pretext, views):
+    output = pretext([*views, views[0].flip(2)])
+    assert output.loss.isfinite()
+    assert len(output.embeddings) == len(output.projections) == 3
+    output.loss.backward()
+
+
+def test_views_of_different_lengths(pretext, views):
+    short = [views[0], views[1][:, :, :12]]
+    assert pretext(short).loss.isfinite()
+    losses = trained(pretext, short, steps=12)
+    assert losses[-1] < losses[0]
+
+
+def test_the_order_of_tracks_does_not_matter(pretext, views):
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    expected = copy.deepcopy(pretext)(views).loss
+    torch.testing.assert_close(pretext([view[order] for view in views]).loss, expected)
+
+
+@pytest.mark.parametrize("kind", ["silence", "one track", "identical views"])
+def test_degenerate_batches_stay_finite(pretext, views, kind):
+    if kind == "silence":
+        views = [torch.zeros(4, 8_000)] * 2
+    elif kind == "one track":
+        views = [view[:1].expand(6, -1, -1) for view in views]
+    else:
+        views = views[:1] * 2
+    assert all(map(torch.isfinite, map(torch.tensor, trained(pretext, views))))
+    assert all(value.isfinite().all() for value in pretext.state_dict().values())
+
+
+def test_a_copy_is_independent(pretext, views):
+    trained(pretext, views)
+    other = copy.deepcopy(pretext)
+    assert torch.equal(other(views).loss, pretext(views).loss)
+    before = copy.deepcopy(pretext.state_dict())
+    trained(other, views)
+    assert all(torch.equal(value, before[key]) for key, value in pretext.state_dict().items())
+
+
+def test_its_state_can_be_saved_and_loaded(name, pretext, encoder, views):
+    fresh = create_pretext(name, copy.deepcopy(encoder))
+    trained(pretext, views)
+    file = io.BytesIO()
+    torch.save(pretext.state_dict(), file)
+    file.seek(0)
+    fresh.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(fresh(views).loss, pretext(views).loss)
+    assert trained(fresh, views) == trained(pretext, views)
+
+
+def test_weights_come_from_the_global_generator(name, encoder):
+    states = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        states.append(create_pretext(name, copy.deepcopy(encoder)).state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    assert not all(torch.equal(value, states[2][key]) for key, value in states[0].items())
+
+
+@pytest.mark.parametrize("arguments", [(), (0, 10), (9, 10), (10, 10), (3, None)])
+def test_after_step_takes_any_place_in_the_run(pretext, views, arguments):
+    pretext.after_step(*arguments)
+    assert pretext(views).loss.isfinite()
+
+
+def test_autocast_leaves_the_loss_in_fp32(pretext, views):
+    exact = copy.deepcopy(pretext)(views).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = pretext(views).loss
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=0.1, atol=0.05)
+    loss.backward()
+
+
+def test_any_encoder_with_an_embed_dim_will_do(name):
+    audio = [torch.randn(8, 500, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+    losses = trained(create_pretext(name, Statistics()), audio, steps=8)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("wrong", [None, "16", 16.0])
+def test_an_encoder_must_say_its_embed_dim(name, encoder, wrong):
+    encoder.embed_dim = wrong
+    with pytest.raises(TypeError, match="ResNet has no integer embed_dim"):
+        create_pretext(name, encoder)
+
+
+def test_wrong_views_are_refused(pretext, views):
+    with pytest.raises(ValueError, match=r"at least two views .*\(12, 32, 24\)"):
+        pretext(views[:1])
+    with pytest.raises(ValueError, match=r"same batch size .*\(12, 32, 24\), \(11, 32, 24\)"):
+        pretext([views[0], views[1][1:]])
+    with pytest.raises(ValueError, match=r"at least two samples|more than 1 value per channel"):
+        pretext([view[:1] for view in views])
+
+
+def test_unknown_and_impossible_arguments_are_refused(name, encoder):
+    with pytest.raises(TypeError, match="nonsense"):
+        create_pretext(name, encoder, nonsense=1)
+    for size in ("hidden_dim", "projection_dim"):
+        with pytest.raises(ValueError, match="all positive"):
+            create_pretext(name, encoder, **{size: 0})
+
+
+def test_it_is_described(name):
+    entry = pretexts.entry(name)
+    assert entry.name == name
+    assert entry.paper.startswith(("arXiv:", "https://"))
+    assert entry.summary.endswith(".")
+    assert len(entry.summary) < 110

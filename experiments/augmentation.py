@@ -1,6 +1,6 @@
 """Does augmentation matter? SimCLR on the embedded corpus with plain crops and with the ``light`` chain.
 
-    python experiments/augmentation.py --steps 400 --out runs/augmentation
+python experiments/augmentation.py --steps 400 --out runs/augmentation
 """
 
 import argparse
@@ -29,8 +29,16 @@ for views in ("crops", "light"):
         out = options.out / f"{views}-{seed}"
         mvssl.fit(pretext, corpus, views, steps=options.steps, seed=seed, out=out, resume=True)
         embeddings = extract_embeddings(pretext.encoder, corpus, seconds=3.0, sample_rate=16_000).values
-        result = linear_probe(embeddings, corpus.targets, train=train, valid=valid, test=test, subsets=subsets)
+        result = linear_probe(
+            embeddings, corpus.targets, train=train, valid=valid, test=test, subsets=subsets
+        )
         scores: dict[float, list[float]] = {}
         for subset, score in zip(subsets, result.scores, strict=True):
-            scores.setdefault(subset.fraction, []).append(float(macro(average_precision(score, corpus.targets[test]))))
-        print(views, seed, {f"{fraction:.0%}": round(sum(aps) / len(aps), 3) for fraction, aps in scores.items()})
+            scores.setdefault(subset.fraction, []).append(
+                float(macro(average_precision(score, corpus.targets[test])))
+            )
+        print(
+            views,
+            seed,
+            {f"{fraction:.0%}": round(sum(aps) / len(aps), 3) for fraction, aps in scores.items()},
+        )

@@ -55,7 +55,7 @@ def compare(
     min_gap: float | None = None,
     max_gap: float | None = None,
     batch_size: int = 96,
-    learning_rate: float = 3e-3,
+    learning_rate: float | None = None,
     supervised_crops: int = 16_000,
     precision: Precision = "auto",
     prepare: bool = False,
@@ -81,7 +81,7 @@ def compare(
         min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
         max_gap: Greatest gap in seconds.
         batch_size: Tracks per batch.
-        learning_rate: Peak of the learning rate.
+        learning_rate: Peak of the learning rate; by default each pretext's own.
         supervised_crops: Crops that the supervised baseline sees on all labels; fewer on fractions.
         precision: Of the encoder in training: auto, fp32 or bf16.
         prepare: Decode every file once, into 16-bit WAV files under ``out`` (1.9 MB a minute at 16 kHz):
@@ -250,12 +250,7 @@ class Grid:
     def _supervised(self, cell: Cell) -> None:
         """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
         s = self.settings
-        recipe = SupervisedRecipe(
-            s.supervised_crops,
-            batch_size=s.batch_size,
-            learning_rate=s.learning_rate,
-            precision=s.precision,
-        )
+        recipe = SupervisedRecipe(s.supervised_crops, batch_size=s.batch_size, precision=s.precision)
         held_out: tuple[HeldOut, HeldOut] | None = None
         started, scores, crops = time.perf_counter(), [], 0
         bar = tqdm(self.subsets, "Supervised from scratch", unit="subset", dynamic_ncols=True)
@@ -307,7 +302,9 @@ class Grid:
             groups=None if corpus.groups is None else corpus.groups[self.rows["test"]],
             scores=tuple(MethodScores(c.method, c.seed, np.load(c.folder / SCORES)) for c in kept),
             curves={
-                (c.method, c.seed): _columns(read_metrics(c.folder)) for c in kept if c.method not in BASELINES
+                (cell.method, cell.seed): _columns(read_metrics(cell.folder))
+                for cell in kept
+                if cell.method not in BASELINES
             },
             costs={
                 key: {name: fact[name] for name in ("seconds", "views", "parameters") if name in fact}

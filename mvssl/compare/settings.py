@@ -38,7 +38,7 @@ class Settings:
     min_gap: float | None
     max_gap: float | None
     batch_size: int
-    learning_rate: float
+    learning_rate: float | None
     supervised_crops: int
     precision: Precision
     prepare: bool

@@ -305,12 +305,11 @@ def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
         _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
     usable = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons)))
     unusable = unusable_tags(corpus.vocabulary, usable.targets, usable.splits)
-    kept = {
-        name: tuple(tag for tag in tags if tag not in unusable) for name, tags in corpus.tag_groups.items()
-    }
+    vocabulary = tuple(tag for tag in corpus.vocabulary if tag not in unusable)
+    kept = {name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()}
     return replace(
         usable,
-        vocabulary=tuple(tag for tag in corpus.vocabulary if tag not in unusable),
+        vocabulary=vocabulary,
         targets=usable.targets[:, [tag not in unusable for tag in corpus.vocabulary]],
         tag_groups={name: tags for name, tags in kept.items() if tags},
         excluded_tags={**corpus.excluded_tags, **unusable},

@@ -19,7 +19,9 @@ _SUFFIX = ".wav"
 _MARGIN = 1.05  # of disk space that must be free, for headers and the file system
 
 
-def prepare(corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, progress: bool = False) -> Corpus:
+def prepare(
+    corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, progress: bool = False
+) -> Corpus:
     """Decodes, mixes down and resamples every track into a 16-bit WAV file.
 
     Crops of such files are read many times faster than crops of MP3s. Killed and started again, it goes on
@@ -42,7 +44,9 @@ def prepare(corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, pr
     """
     folder = Path(folder).resolve()
     targets = [folder / (str(path) + _SUFFIX) for path in corpus.paths]
-    outside = [str(path) for path, target in zip(corpus.paths, targets, strict=True) if not _inside(target, folder)]
+    outside = [
+        str(path) for path, target in zip(corpus.paths, targets, strict=True) if not _inside(target, folder)
+    ]
     if outside:
         raise ValueError(f"{outside[0]}: only files below {corpus.root} can be prepared")
     missing = [row for row, target in enumerate(targets) if not target.is_file()]
@@ -52,7 +56,11 @@ def prepare(corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, pr
     if needed > free:
         raise OSError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
     for _ in tqdm(
-        _written(corpus, targets, missing, sample_rate), "Decoding", len(missing), unit="file", disable=not progress
+        _written(corpus, targets, missing, sample_rate),
+        "Decoding",
+        len(missing),
+        unit="file",
+        disable=not progress,
     ):
         pass
     return replace(corpus, root=folder, paths=np.array([f"{path}{_SUFFIX}" for path in corpus.paths]))

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -38,12 +38,17 @@ class Pretext(nn.Module, ABC):
     :meth:`after_step` behind the optimiser's step make a complete training loop. Afterwards
     ``pretext.encoder`` is what one keeps.
 
+    Attributes:
+        learning_rate: Peak of the learning rate that suits it, unless another is asked for.
+
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
 
     Raises:
         TypeError: If the encoder does not say its ``embed_dim``.
     """
+
+    learning_rate: ClassVar[float] = 3e-3
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

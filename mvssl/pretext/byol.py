@@ -27,6 +27,9 @@ class BYOL(Pretext):
         ValueError: If the momentum is outside [0, 1].
     """
 
+    # At three times this rate the embeddings of `tiny` fall into a few dimensions.
+    learning_rate = 1e-3
+
     def __init__(
         self,
         encoder: nn.Module,

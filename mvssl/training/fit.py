@@ -27,7 +27,7 @@ class Recipe:
     Attributes:
         steps: Optimiser steps; with ``minutes`` the most that are made.
         batch_size: Tracks per batch.
-        learning_rate: Peak of the learning rate.
+        learning_rate: Peak of the learning rate; None takes the pretext's own.
         weight_decay: Of matrices and kernels.
         warmup: Share of the run in which the learning rate rises.
         clip_norm: Largest norm of the gradient.
@@ -42,7 +42,7 @@ class Recipe:
 
     steps: int
     batch_size: int = 96
-    learning_rate: float = 3e-3
+    learning_rate: float | None = None
     weight_decay: float = 1e-2
     warmup: float = 0.05
     clip_norm: float = 3.0
@@ -152,7 +152,7 @@ def pretrain(
     out: str = "runs/pretrain",
     resume: bool = False,
     batch_size: int = 96,
-    learning_rate: float = 3e-3,
+    learning_rate: float | None = None,
     checkpoint_every: int = 200,
     minutes: float | None = None,
     precision: Precision = "auto",
@@ -173,7 +173,7 @@ def pretrain(
         out: Run directory.
         resume: Continue an interrupted run.
         batch_size: Tracks per batch.
-        learning_rate: Peak of the learning rate.
+        learning_rate: Peak of the learning rate; by default the pretext's own.
         checkpoint_every: Steps between checkpoints.
         minutes: Stop by the clock; the result then varies with the speed of the machine.
         precision: Of the encoder: auto, fp32 or bf16.

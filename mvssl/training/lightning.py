@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -30,22 +31,21 @@ class PretextModule(pl.LightningModule):
     def __init__(self, pretext: Pretext, views: ViewChain, recipe: Recipe) -> None:
         super().__init__()
         self.pretext, self.views, self.recipe = pretext, views, recipe
+        self.peak = pretext.learning_rate if recipe.learning_rate is None else recipe.learning_rate
         self.output: PretextOutput | None = None
         self.gradient_norm = torch.tensor(0.0)
         self.watcher: Watcher
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.recipe.learning_rate * warmup_cosine(
-                self.watcher.share(self.global_step), self.recipe.warmup
-            )
+            group["lr"] = self.peak * warmup_cosine(self.watcher.share(self.global_step), self.recipe.warmup)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(batch)
         self.output = self.pretext(views)
         if not torch.isfinite(self.output.loss):
             raise FloatingPointError(
                 f"the loss is {self.output.loss.item()} at step {self.global_step}, on tracks "
-                f"{batch.items[:8].tolist()}…: lower learning_rate={self.recipe.learning_rate:g} "
+                f"{batch.items[:8].tolist()}…: lower learning_rate={self.peak:g} "
                 f"or use precision='fp32'; the last checkpoint is kept"
             )
         return self.output.loss
@@ -55,7 +55,7 @@ class PretextModule(pl.LightningModule):
         self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return adamw([self.pretext], self.recipe.learning_rate, self.recipe.weight_decay)
+        return adamw([self.pretext], self.peak, self.recipe.weight_decay)
 
 
 class Watcher(pl.Callback):
@@ -172,7 +172,15 @@ def train(
             callbacks=[watcher], logger=False, enable_checkpointing=False, enable_progress_bar=False,
             enable_model_summary=False, num_sanity_val_steps=0,
         )  # fmt: skip
-        trainer.fit(module, _Stream(batches(start)), ckpt_path=str(checkpoint) if saved is not None else None)
+        stop = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(
+                module, _Stream(batches(start)), ckpt_path=str(checkpoint) if saved is not None else None
+            )
+        except SystemExit:
+            # Lightning turns Ctrl-C into an exit and leaves it ignored; a notebook wants neither.
+            signal.signal(signal.SIGINT, stop)
+            raise KeyboardInterrupt from None
     return watcher.result(trainer.global_step)
 
 

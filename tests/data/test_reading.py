@@ -1,5 +1,4 @@
 import math
-import os
 import pickle
 import struct
 
@@ -11,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvssl.data import AudioFileError, AudioReader, probe, read_audio
-
 
 
 def music(sample_rate, seconds, channels=1, seed=0):

@@ -87,7 +87,7 @@ class _StopsAt(Pretext):
         for name, child in inner.named_children():
             setattr(self, name, child)
         object.__setattr__(self, "inner", inner)
-        self.left = step
+        self.left, self.learning_rate = step, inner.learning_rate
 
     def forward(self, views):
         self.left -= 1

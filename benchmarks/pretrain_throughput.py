@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -88,16 +89,18 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     per_step = options.batch_size * len(made)
     _rate(bare, options.steps // 2, per_step, device), _rate(pipeline, options.steps // 2, per_step, device)
     seconds = dict.fromkeys(seconds, 0.0)
-    rates = [
-        (_rate(bare, options.steps, per_step, device), _rate(pipeline, options.steps, per_step, device))
-        for _ in range(options.rounds)
-    ]
+    rates, memory = [], []
+    for _ in range(options.rounds):
+        alone = _rate(bare, options.steps, per_step, device)
+        rates.append((alone, _rate(pipeline, options.steps, per_step, device)))
+        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
     total = sum(seconds.values())
     return {
         "ratio": round(statistics.median(whole / alone for alone, whole in rates), 3),
         "pipeline views/s": round(statistics.median(whole for _, whole in rates)),
         "bare encoder views/s": round(statistics.median(alone for alone, _ in rates)),
         "share of pipeline time": {name: round(spent / total, 3) for name, spent in seconds.items()},
+        "peak memory in MiB after each round": memory,
         "settings": {**vars(options), "workers": workers, "bf16": bf16, "device": str(device)},
         "machine": {
             "torch": torch.__version__, "threads": torch.get_num_threads(), "cores": os.cpu_count(),

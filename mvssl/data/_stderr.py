@@ -26,6 +26,7 @@ class Mpg123Filter:
         self._depth = 0
         self._real: int | None = None
         self._scratch: IO[bytes] | None = None
+        self._passed = 0  # bytes of the scratch file that have been dealt with
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -38,10 +39,11 @@ class Mpg123Filter:
             yield
         finally:
             with self._lock:
-                self._pass_on()
                 self._depth -= 1
                 if self._depth == 0:
                     self._restore()
+                else:
+                    self._pass_on(whole_lines=True)
 
     def _redirect(self) -> None:
         try:
@@ -53,27 +55,37 @@ class Mpg123Filter:
         os.dup2(self._scratch.fileno(), _STDERR)
 
     def _restore(self) -> None:
-        if self._real is not None:
-            os.dup2(self._real, _STDERR)
-            os.close(self._real)
-            self._real = None
-
-    def _pass_on(self) -> None:
-        if self._real is None or self._scratch is None or self._scratch.tell() == 0:
+        if self._real is None or self._scratch is None:
             return
-        self._scratch.seek(0)
-        others = _COMPLAINT.sub(b"", self._scratch.read())
-        self._scratch.seek(0)
-        self._scratch.truncate()
+        os.dup2(self._real, _STDERR)  # from here on nobody writes to the scratch file
+        self._pass_on(whole_lines=False)
+        os.ftruncate(self._scratch.fileno(), 0)
+        os.lseek(self._scratch.fileno(), 0, os.SEEK_SET)
+        self._passed = 0
+        os.close(self._real)
+        self._real = None
+
+    def _pass_on(self, whole_lines: bool) -> None:
+        """Passes on what is new. Other threads may be writing: their place in the file must not move."""
+        if self._real is None or self._scratch is None:
+            return
+        size = os.fstat(self._scratch.fileno()).st_size - self._passed
+        new = os.pread(self._scratch.fileno(), size, self._passed)
+        if whole_lines:
+            new = new[: new.rfind(b"\n") + 1]
+        self._passed += len(new)
+        others = _COMPLAINT.sub(b"", new)
         if others.strip(b"\n"):
             os.write(self._real, others)
 
     def _reset_in_child(self) -> None:
         # The threads that were inside did not survive the fork, and a scratch file shared with the
         # parent would mix up the two processes' lines.
-        self._restore()
-        self._scratch = None
-        self._depth = 0
+        if self._real is not None:
+            os.dup2(self._real, _STDERR)
+            os.close(self._real)
+        self._real = self._scratch = None
+        self._depth = self._passed = 0
         self._lock.release()
 
     def survive_forks(self) -> None:

@@ -34,6 +34,7 @@ from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervi
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.seeding import hash_keys
 from mvssl.training import fit, read_metrics
+from mvssl.training.fit import budget
 from mvssl.training.run import environment, write_json
 from mvssl.views import ViewChain, chain
 
@@ -45,7 +46,7 @@ def compare(
     data: str = "synthetic",
     pretexts: str | list[str] = "simclr,byol,vicreg",
     seeds: str | int | list[int] = "0",
-    steps: int = 400,
+    steps: int | None = None,
     minutes: float | None = None,
     fractions: str | float | list[float] = "0.01,0.05,0.1,0.2,1.0",
     repeats: int = 4,
@@ -71,7 +72,7 @@ def compare(
         data: Folder of audio, JSON Lines manifest, or name of a corpus.
         pretexts: Names of pretexts, separated by commas, or ``all``.
         seeds: Seeds of pre-training, separated by commas.
-        steps: Optimiser steps of each pretext.
+        steps: Optimiser steps of each pretext; 400 if neither this nor ``minutes`` is given.
         minutes: Stop each pretext by the clock; results then vary with the speed of the machine.
         fractions: Label fractions, separated by commas.
         repeats: Draws of each fraction below 1.
@@ -109,7 +110,8 @@ def _settings(**arguments: Any) -> Settings:
         "seeds": several(arguments["seeds"], int, "seeds"),
         "fractions": several(arguments["fractions"], float, "fractions"),
     }
-    return Settings(**{**arguments, "data": str(arguments["data"]), **lists})
+    steps = budget(arguments["steps"], arguments["minutes"], default=400)
+    return Settings(**{**arguments, "data": str(arguments["data"]), "steps": steps, **lists})
 
 
 def _defaults() -> Settings:

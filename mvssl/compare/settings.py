@@ -11,6 +11,7 @@ import yaml
 from mvssl.device import Precision
 from mvssl.encoders import encoders
 from mvssl.pretext import pretexts
+from mvssl.training.fit import ENDLESS
 from mvssl.training.run import write_text
 from mvssl.views import chains
 
@@ -71,7 +72,7 @@ class Settings:
         words = ["mvssl", "compare"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if value != getattr(defaults, field.name):
+            if value != getattr(defaults, field.name) and value != ENDLESS:
                 text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
                 words += [f"--{field.name}", text]
         return shlex.join([*words, "--out", str(out)])

@@ -18,6 +18,7 @@ from mvssl.training.run import environment, prepare_run, write_json, write_text
 from mvssl.views import ViewChain, chain
 
 CHECKPOINT = "last.ckpt"
+ENDLESS = 10**9  # steps of a run that only the clock ends
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,13 @@ class Recipe:
             )
         if self.minutes is not None and self.minutes <= 0:
             raise ValueError(f"minutes={self.minutes} must be positive")
+
+
+def budget(steps: int | None, minutes: float | None, default: int) -> int:
+    """Steps to make: as many as asked for, else whatever fits into ``minutes``, else the default."""
+    if steps is not None:
+        return steps
+    return default if minutes is None else ENDLESS
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ def pretrain(
     n_views: int = 2,
     min_gap: float | None = None,
     max_gap: float | None = None,
-    steps: int = 600,
+    steps: int | None = None,
     seed: int = 0,
     out: str = "runs/pretrain",
     resume: bool = False,
@@ -168,7 +176,7 @@ def pretrain(
         n_views: Views per track.
         min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
         max_gap: Greatest gap in seconds.
-        steps: Optimiser steps.
+        steps: Optimiser steps; 600 if neither this nor ``minutes`` is given.
         seed: Of weights, crops, order and augmentation.
         out: Run directory.
         resume: Continue an interrupted run.
@@ -185,8 +193,8 @@ def pretrain(
     model = create_pretext(pretext, create_encoder(encoder))
     crops = chain(views, model.encoder.seconds, n_views, min_gap=min_gap, max_gap=max_gap)  # type: ignore[arg-type]
     result = fit(
-        model, data, crops, steps=steps, out=folder, resume=resume, batch_size=batch_size,
-        learning_rate=learning_rate, checkpoint_every=checkpoint_every, minutes=minutes, seed=seed,
+        model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
+        batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every, minutes=minutes, seed=seed,
         precision=precision, workers=workers,
     )  # fmt: skip
     write_text(folder / "config.yaml", yaml.safe_dump(arguments, sort_keys=False))

@@ -20,7 +20,7 @@ from mvssl.device import default_device, uses_bf16
 from mvssl.functional import effective_rank
 from mvssl.optim import adamw, warmup_cosine
 from mvssl.pretext import Pretext, PretextOutput
-from mvssl.training.fit import CHECKPOINT, FitResult, Recipe
+from mvssl.training.fit import CHECKPOINT, ENDLESS, FitResult, Recipe
 from mvssl.training.log import RunLog
 from mvssl.views import ViewChain
 
@@ -74,8 +74,8 @@ class Watcher(pl.Callback):
         self.start = self.mark - self.seconds
         module.watcher = self
         self.bar = tqdm(
-            total=self.recipe.steps, initial=trainer.global_step, unit="step", disable=not self.progress,
-            desc=f"{type(module.pretext).__name__}", dynamic_ncols=True,
+            total=None if self.recipe.steps == ENDLESS else self.recipe.steps, initial=trainer.global_step,
+            unit="step", disable=not self.progress, desc=type(module.pretext).__name__, dynamic_ncols=True,
         )  # fmt: skip
 
     def on_train_batch_end(  # type: ignore[override]

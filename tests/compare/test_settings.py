@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mvssl.compare.grid import _defaults
+from mvssl.compare.grid import _defaults, _settings
 from mvssl.compare.settings import several
 
 
@@ -44,6 +44,14 @@ def test_the_command_names_what_differs_from_the_defaults():
     settings = replace(_defaults(), seeds=(0, 1), data="my music", steps=10)
     command = settings.command(Path("out"), _defaults())
     assert command == "mvssl compare --data 'my music' --seeds 0,1 --steps 10 --out out"
+
+
+def test_minutes_replace_the_default_number_of_steps():
+    values = {**_defaults().as_config(), "minutes": 2.0}
+    by_clock = _settings(**{**values, "steps": None})
+    assert by_clock.steps > 10**6
+    assert by_clock.command(Path("out"), _defaults()) == "mvssl compare --minutes 2.0 --out out"
+    assert _settings(**{**values, "steps": 7}).steps == 7
 
 
 def test_a_folder_belongs_to_one_comparison(tmp_path):

@@ -194,8 +194,8 @@ def pretrain(
     crops = chain(views, model.encoder.seconds, n_views, min_gap=min_gap, max_gap=max_gap)  # type: ignore[arg-type]
     result = fit(
         model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
-        batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every, minutes=minutes, seed=seed,
-        precision=precision, workers=workers,
+        batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
+        minutes=minutes, seed=seed, precision=precision, workers=workers,
     )  # fmt: skip
     write_text(folder / "config.yaml", yaml.safe_dump(arguments, sort_keys=False))
     write_json(folder / "environment.json", {**environment(), "seconds": result.seconds})

@@ -239,12 +239,14 @@ _PRETRAINING = "Each pretext trains its encoder on the audio of the training tra
 _PROBE = (
     "The encoder is frozen. A track's embedding is the mean over its non-overlapping crops; a linear "
     "classifier per tag is trained on the labelled tracks, its regularisation C chosen on the validation "
-    "tracks."
+    "tracks, whose labels are not counted in the fractions."
 )
 _BASELINES_EXPLAINED = (
     "Random encoder: the same encoder, untrained. Mel statistics: mean, standard deviation and mean absolute "
-    "difference over time of the log-mel. Supervised: the same encoder trained from scratch on the labelled "
-    "tracks alone."
+    "difference over time of the log-mel. Supervised: the same encoder with a linear layer, trained from "
+    "scratch on the labelled tracks alone, on augmented crops; it is judged on validation four times during "
+    "training and the best moment counts. On a share s of the labels it sees s^¼ times as many crops as on "
+    "all."
 )
 _DIFFERENCES = (
     "They come from the same resamples and are hence paired. The best baseline is the one with the highest "

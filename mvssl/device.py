@@ -45,7 +45,7 @@ def keep_freed_memory() -> None:
 
     Training on a CPU allocates and frees the same large tensors at every step. By default glibc maps each
     of them anew, and the kernel then has to clear every page: on a virtual machine that can cost several
-    times as much as the computation (see ``benchmarks/results``). Nothing happens without glibc.
+    times as much as the computation. Nothing happens without glibc.
     """
     if sys.platform != "linux":
         return

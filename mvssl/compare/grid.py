@@ -57,7 +57,7 @@ def compare(
     max_gap: float | None = None,
     batch_size: int = 96,
     learning_rate: float | None = None,
-    supervised_crops: int = 16_000,
+    supervised_crops: int = 24_000,
     precision: Precision = "auto",
     prepare: bool = False,
     out: str = "mvssl-compare",

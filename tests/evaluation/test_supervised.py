@@ -56,8 +56,8 @@ def test_held_out_scores_are_the_mean_over_crops(encoder, corpus):
     assert encoder.training
 
 
-def test_steps_grow_with_the_fourth_root_of_the_share():
+def test_steps_grow_with_the_root_of_the_share():
     recipe = SupervisedRecipe(crops=19_200, batch_size=192)
     assert recipe.steps(1.0) == 100
-    assert recipe.steps(1 / 16) == 50
+    assert recipe.steps(1 / 4) == 50
     assert recipe.steps(1e-12) == CHECKS

@@ -144,7 +144,7 @@ def loader(
         batch_sampler=schedule,
         collate_fn=_as_it_is,
         num_workers=workers,
-        persistent_workers=workers > 0,
+        persistent_workers=True,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each pass would advance the global random state
     )

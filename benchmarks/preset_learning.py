@@ -2,13 +2,14 @@
 
 For each candidate, SimCLR is trained on the embedded corpus for each of the given times (the learning-rate
 schedule ends with the time) and judged by the macro average precision of the linear probe. Run it alone on
-the machine: it measures time.
+the machine: it measures time. Rows that the file already holds are not measured again.
 
     python benchmarks/preset_learning.py --seconds 60 120 240 --out benchmarks/results/preset_learning.csv
 """
 
 import argparse
 import csv
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ MEL = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
 # name → (encoder arguments, training arguments); each differs from the first in one respect
 CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "base": ({}, {}),
+    "not normalised": ({"normalised": False}, {}),
     "width 8": ({"width": 8}, {}),
     "width 24": ({"width": 24}, {}),
     "blocks 2 2 2 2": ({"layers": (2, 2, 2, 2)}, {}),
@@ -56,16 +58,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("preset_learning.csv"))
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with options.out.open("w", newline="") as file:
-        columns = ["candidate", "seconds", "views_per_second", *(f"map_{f:g}" for f in FRACTIONS)]
+    columns = ["candidate", "seconds", "seed", "views_per_second", *(f"map_{f:g}" for f in FRACTIONS)]
+    done = _done(options.out)
+    with options.out.open("a", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(columns)
-        for name in options.candidates:
-            for seconds in options.seconds:
-                row = [name, f"{seconds:g}", *_learn(*CANDIDATES[name], seconds, options.seed)]
-                writer.writerow(row)
-                file.flush()
-                tqdm.write("  ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
+        if not file.tell():
+            writer.writerow(columns)
+        for seconds, name in itertools.product(options.seconds, options.candidates):
+            key = (name, f"{seconds:g}", str(options.seed))
+            if key in done:
+                continue
+            row = [*key, *_learn(*CANDIDATES[name], seconds, options.seed)]
+            writer.writerow(row)
+            file.flush()
+            tqdm.write("  ".join(f"{column} {value}" for column, value in zip(columns, row, strict=True)))
+
+
+def _done(path: Path) -> set[tuple[str, ...]]:
+    if not path.is_file():
+        return set()
+    with path.open(newline="") as file:
+        return {tuple(row[:3]) for row in csv.reader(file)}
 
 
 def _learn(architecture: dict[str, Any], training: dict[str, Any], seconds: float, seed: int) -> list[str]:

@@ -98,6 +98,13 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{(self.splits == split).sum()} {split}" for split in SPLITS)
+        return (
+            f"Corpus({self.name!r}: {len(self)} tracks ({counts}), {self.seconds.sum() / 3600:.1f} h, "
+            f"{len(self.vocabulary)} tags, {len(self.problems)} files left out)"
+        )
+
     def path(self, index: int) -> Path:
         """The file of one track."""
         return self.root / str(self.paths[index])

@@ -216,19 +216,20 @@ class AudioReader:
         try:
             with _quiet(self._is_mp3):
                 self._file.seek(first - run_up)
-                audio = self._file.read(run_up + count, dtype=self._dtype)
+                audio = np.empty((run_up + count, self.info.channels), self._dtype)
+                decoded = self._file.buffer_read_into(audio, self._dtype)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.removeprefix("Error : ").rstrip(".")
             raise AudioFileError(self.path, f"is damaged or cut short ({detail})") from None
-        if len(audio) < run_up + count:
+        if decoded < run_up + count:
             end = (first + count) / self.info.sample_rate
             raise AudioFileError(
                 self.path,
                 f"is cut short: it ends before {end:g} s although its header says {self.info.seconds:g} s",
             )
         if audio.dtype == np.int16:
-            if audio.ndim == 1:
-                return np.multiply(audio, _INT16_SCALE, out=out, dtype=np.float32)
+            if self.info.channels == 1:
+                return np.multiply(audio[:, 0], _INT16_SCALE, out=out, dtype=np.float32)
             return _into(out, _mixed_down(np.multiply(audio, _INT16_SCALE, dtype=np.float32)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
         if not np.isfinite(mono).all():
@@ -265,9 +266,9 @@ def _quiet(is_mp3: bool) -> AbstractContextManager[None]:
 
 
 def _mixed_down(audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean over channels of (frames,) or (frames, channels)."""
-    if audio.ndim == 1:
-        return audio
+    """The mean over channels of (frames, channels)."""
+    if audio.shape[1] == 1:
+        return audio[:, 0]
     # Many times faster than audio.mean(axis=1), whose inner loop runs over the two channels.
     total = audio[:, 0].copy()
     for channel in range(1, audio.shape[1]):

@@ -37,7 +37,7 @@ def _tiny(**overrides: Any) -> ResNet:
     frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
     config: dict[str, Any] = {
         "width": 16, "layers": (1, 1, 1, 1), "embed_dim": 256, "pooling": "mean_max", "seconds": 3.0,
-        "frontend": frontend,
+        "frontend": frontend, "normalised": True,
     }  # fmt: skip
     return ResNet(**{**config, **overrides})
 

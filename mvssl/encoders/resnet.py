@@ -10,6 +10,19 @@ from torch.nn import functional as F
 from mvssl.frontends import LogMel
 
 EXPANSION = 4
+VARIANCE_FLOOR = 1e-4  # of a clip that hardly changes; it keeps silence at zero
+
+
+class MeanVarianceNorm(nn.Module):
+    """Log-mel with zero mean in every bin and unit variance in all, clip by clip, as in speech recognition.
+
+    A constant filter or gain adds a constant to each bin of a log-mel, and is gone without a trace. Bins keep
+    their shares of the variance, so that a silent one is not blown up.
+    """
+
+    def forward(self, mel: Tensor) -> Tensor:
+        centred = mel - mel.mean(2, keepdim=True)
+        return centred * (centred.square().mean((1, 2), keepdim=True) + VARIANCE_FLOOR).rsqrt()
 
 
 class Bottleneck(nn.Module):
@@ -109,6 +122,9 @@ class ResNet(nn.Module):
             clip of at least 31 frames is accepted.
         sample_rate: Sample rate of the audio in Hz.
         frontend: Arguments of :class:`~mvssl.frontends.LogMel` besides the sample rate.
+        normalised: Subtract each bin's mean over the clip, and divide by the clip's standard deviation. What
+            stays the same all through a recording, such as level and equaliser, is shared by all views of a
+            track; it is then nothing that can be learned.
 
     Shape:
         Audio (batch, samples) or a log-mel (batch, bins, frames) → (batch, embed_dim).
@@ -127,6 +143,7 @@ class ResNet(nn.Module):
         seconds: float = 4.0,
         sample_rate: int = 16_000,
         frontend: dict[str, Any] | None = None,
+        normalised: bool = False,
     ) -> None:
         super().__init__()
         if width < 2 or width % 2 or not layers or min(layers) < 1:
@@ -140,7 +157,9 @@ class ResNet(nn.Module):
         self.config = {
             "width": width, "layers": list(layers), "embed_dim": embed_dim, "pooling": pooling,
             "heads": heads, "seconds": seconds, "sample_rate": sample_rate, "frontend": heard,
+            "normalised": normalised,
         }  # fmt: skip
+        self.normalise = MeanVarianceNorm() if normalised else nn.Identity()
         half = width // 2
         self.stem = nn.Sequential(
             nn.Conv2d(1, half, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
@@ -169,7 +188,7 @@ class ResNet(nn.Module):
     def forward(self, view: Tensor) -> Tensor:
         mel = self.frontend(view) if view.ndim == 2 else view
         self._grid(mel.shape[1], mel.shape[2])
-        image = mel.unsqueeze(1).to(memory_format=torch.channels_last)
+        image = self.normalise(mel).unsqueeze(1).to(memory_format=torch.channels_last)
         return self.pool(self.stages(self.stem(image)))
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:

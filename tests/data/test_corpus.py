@@ -437,3 +437,12 @@ def test_a_corpus_and_a_registered_name_are_sources(tmp_path, monkeypatch):
     assert opened.paths.tolist() == ["2.wav"]
     assert opened.factors["tempo"].tolist() == [90]
     assert [problem.path for problem in opened.problems] == ["0.wav", "gone.wav"]
+
+
+def test_a_corpus_prints_as_one_line(tmp_path):
+    manifest = write_manifest(tmp_path, make_tracks(tmp_path, 8, label=lambda n: "ab"[n % 2], split=split_of))
+    corpus = open_corpus(manifest)
+    assert repr(corpus) == (
+        f"Corpus({corpus.name!r}: 8 tracks (4 train, 2 valid, 2 test), 0.0 h, "
+        f"{len(corpus.vocabulary)} tags, 0 files left out)"
+    )

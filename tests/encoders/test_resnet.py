@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from mvssl.encoders import ResNet
-from mvssl.encoders.resnet import AttentionPool, Bottleneck, MeanMaxPool
+from mvssl.encoders.resnet import AttentionPool, Bottleneck, MeanMaxPool, MeanVarianceNorm
 
 FRONTEND = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
 
@@ -16,9 +16,9 @@ def micro(pooling="attention", layers=(1, 1), **options):
     return ResNet(8, layers, pooling=pooling, **options)
 
 
-@pytest.fixture(params=["attention", "mean_max"])
+@pytest.fixture(params=["attention", "mean_max", "mean_max, normalised"])
 def encoder(request):
-    return micro(request.param).eval()
+    return micro(request.param.split(",")[0], normalised="normalised" in request.param).eval()
 
 
 @pytest.fixture
@@ -144,3 +144,30 @@ def test_clips_that_vanish_in_the_poolings_are_refused(encoder):
     assert encoder(torch.randn(2, 32, 7)).shape == (2, 16)
     with pytest.raises(ValueError, match="32 bins × 6 frames is too small for 2 stages: at least 7 of each"):
         encoder(torch.randn(2, 32, 6))
+
+
+def test_a_normalised_log_mel_keeps_nothing_of_gain_and_equaliser(audio):
+    plain, normalised = micro("mean_max").eval(), micro("mean_max", normalised=True).eval()
+    mel = plain.frontend(audio)
+    equalised = mel + torch.linspace(-0.5, 0.5, 32)[:, None]
+    moved = [(encoder(equalised) - encoder(mel)).abs().max() for encoder in (plain, normalised)]
+    assert moved[1] < 0.01 * moved[0]
+
+
+def test_mean_variance_norm_equals_its_definition():
+    mel = torch.randn(3, 4, 50) * torch.tensor([1.0, 2.0, 3.0, 0.0])[:, None] + 5
+    out = MeanVarianceNorm()(mel)
+    for clip, normal in zip(mel.double(), out, strict=True):
+        rows = torch.stack([row - row.sum() / 50 for row in clip])
+        expected = rows / ((rows**2).sum() / (4 * 50)) ** 0.5
+        torch.testing.assert_close(normal.double(), expected, atol=1e-4, rtol=1e-3)
+    assert not out[:, 3].any()
+
+
+def test_a_normalised_encoder_stands_silence():
+    encoder = micro("mean_max", normalised=True)
+    silence = torch.zeros(2, 16_000, requires_grad=True)
+    embedding = encoder(silence)
+    embedding.sum().backward()
+    assert embedding.isfinite().all()
+    assert silence.grad.isfinite().all()

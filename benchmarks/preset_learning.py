@@ -20,10 +20,16 @@ from tqdm import tqdm
 import mvssl
 from mvssl.data import synthetic
 from mvssl.encoders import create_encoder
-from mvssl.evaluation import average_precision, draw_subsets, extract_embeddings, linear_probe, macro
+from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
-BASE: dict[str, Any] = {"width": 16, "layers": (1, 1, 1, 1), "seconds": 3.0, "pooling": "mean_max"}
+BASE: dict[str, Any] = {
+    "width": 16,
+    "layers": (1, 1, 1, 1),
+    "seconds": 3.0,
+    "pooling": "mean_max",
+    "normalised": True,
+}
 MEL = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
 
 # name → (encoder arguments, training arguments); each differs from the first in one respect
@@ -90,15 +96,8 @@ def _learn(architecture: dict[str, Any], training: dict[str, Any], seconds: floa
         result = mvssl.fit(
             SimCLR(encoder), corpus, steps=10**6, minutes=seconds / 60, seed=seed, out=folder, **training
         )
-    rows = {split: corpus.indices(split) for split in ("train", "valid", "test")}
-    subsets = draw_subsets(corpus.targets[rows["train"]], FRACTIONS, repeats=4)
-    embeddings = extract_embeddings(encoder, corpus, seconds=encoder.seconds, sample_rate=16_000)
-    scores = linear_probe(embeddings.values, corpus.targets, **rows, subsets=subsets).scores
-    found = {fraction: [] for fraction in FRACTIONS}  # type: dict[float, list[float]]
-    for subset, score in zip(subsets, scores, strict=True):
-        found[subset.fraction].append(float(macro(average_precision(score, corpus.targets[rows["test"]]))))
-    means = [f"{sum(values) / len(values):.4f}" for values in found.values()]
-    return [f"{result.views / result.seconds:.0f}", *means]
+    found = label_efficiency(encoder, corpus, FRACTIONS)
+    return [f"{result.views / result.seconds:.0f}", *(f"{value:.4f}" for value in found.values())]
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Batches of crops for pre-training: the same ones whatever the number of worker processes."""
 
 import os
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -91,7 +92,7 @@ def loader(
     seed: int = 0,
     sample_rate: int = 16_000,
     workers: int = 1,
-) -> "DataLoader[Batch] | _ReadAhead":
+) -> "DataLoader[Batch] | _OnDemand":
     """Loads crops of a corpus in batches.
 
     Every epoch visits the tracks of the split once, in an order of its own; what does not fill a batch at
@@ -113,8 +114,8 @@ def loader(
             of the 100 batches.
         seed: Of order and crops.
         sample_rate: In Hz, of the crops.
-        workers: Processes that read ahead; 0 reads ahead in a thread of this one, which is the faster way
-            where the other cores are busy training.
+        workers: Processes that read ahead; 0 reads each batch when it is asked for, on all cores, which is
+            the faster way where training is on the same cores and the storage is not slow.
 
     Raises:
         CorpusError: If the corpus cannot be opened, a track is too short for the views, or there are
@@ -138,7 +139,7 @@ def loader(
     schedule = _Schedule(items, batch_size, steps, start_step, seed)
     crops = _Crops(corpus, items, sampler, seed, sample_rate)
     if workers == 0:
-        return _ReadAhead(crops, schedule)
+        return _OnDemand(crops, schedule)
     return DataLoader(
         crops,
         batch_sampler=schedule,
@@ -161,6 +162,7 @@ def _require_long_enough(corpus: Corpus, items: NDArray[np.int64], min_seconds: 
 
 
 _Row = tuple[int, int]  # epoch, item
+_Filled = tuple[int, list[Problem]]  # item, and the files that failed before it
 
 
 class _Schedule(Sampler[list[_Row]]):
@@ -215,20 +217,28 @@ class _Crops(Dataset[Batch]):
         return len(self._items)
 
     def __getitems__(self, rows: list[_Row]) -> Batch:
+        return self.read(rows, map)
+
+    def read(self, rows: list[_Row], each: Callable[..., Iterable[list[_Filled]]], parts: int = 1) -> Batch:
+        """Reads a batch in parts, which ``each`` may go through at the same time."""
         crops = tuple(
             _empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
         )
         views = [crop.numpy() for crop in crops]
-        problems: list[Problem] = []
-        items = [self._fill(views, place, *row, problems) for place, row in enumerate(rows)]
+
+        def fill(places: range) -> list[_Filled]:
+            return [self._fill(views, place, *rows[place]) for place in places]
+
+        places = [range(part, len(rows), parts) for part in range(parts)]
+        filled = [row for part in zip_longest(*each(fill, places)) for row in part if row]
         epochs, scheduled = np.array(rows).T
         keys = seeding.hash_keys(self._seed, epochs, scheduled)
-        return Batch(crops, torch.tensor(items), keys, tuple(problems))
+        items = torch.tensor([item for item, _ in filled])
+        return Batch(crops, items, keys, tuple(problem for _, problems in filled for problem in problems))
 
-    def _fill(
-        self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int, problems: list[Problem]
-    ) -> int:
-        """Writes the crops of one row and returns the item that they are from."""
+    def _fill(self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int) -> _Filled:
+        """Writes the crops of one row; gives the item that they are from, and what failed before."""
+        problems: list[Problem] = []
         tried = item
         for attempt in range(_MAX_ATTEMPTS):
             # Keyed by the scheduled item: a stand-in that is also scheduled itself gets other crops.
@@ -237,7 +247,7 @@ class _Crops(Dataset[Batch]):
                 tried = int(rng.choice(self._items))
             try:
                 self._read(views, place, tried, rng)
-                return tried
+                return tried, problems
             except AudioFileError as error:
                 problems.append(Problem(str(self._corpus.paths[tried]), error.reason))
         reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[-3:])
@@ -272,8 +282,12 @@ def _empty(*shape: int) -> Tensor:
     return room if get_worker_info() is None else room.share_memory_()
 
 
-class _ReadAhead:
-    """Reads the next batch in a thread. Its tensors live in memory of this process, which can be reused."""
+class _OnDemand:
+    """Reads each batch when it is asked for, on as many threads as torch computes on.
+
+    Reading ahead beside the training would cost more than it saves: each of torch's kernels waits for all of
+    its threads, and thus for every slice of time that one of them loses to a reader.
+    """
 
     def __init__(self, crops: _Crops, schedule: _Schedule) -> None:
         self._crops, self._schedule = crops, schedule
@@ -282,14 +296,10 @@ class _ReadAhead:
         return len(self._schedule)
 
     def __iter__(self) -> Iterator[Batch]:
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming: Future[Batch] | None = None
+        threads = torch.get_num_threads()
+        with ThreadPoolExecutor(max_workers=threads) as pool:
             for rows in self._schedule:
-                ready, coming = coming, pool.submit(self._crops.__getitems__, rows)
-                if ready is not None:
-                    yield ready.result()
-            if coming is not None:
-                yield coming.result()
+                yield self._crops.read(rows, pool.map, threads)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -34,7 +34,7 @@ def create_encoder(name: str, **overrides: Any) -> ResNet:
 @encoders.register("tiny")
 def _tiny(**overrides: Any) -> ResNet:
     """Learns on two CPU cores in minutes; the default of the embedded comparison."""
-    frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+    frontend = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
     config: dict[str, Any] = {
         "width": 16, "layers": (1, 1, 1, 1), "embed_dim": 256, "pooling": "mean_max", "seconds": 3.0,
         "frontend": frontend, "normalised": True,

@@ -2,10 +2,12 @@
 
 Embed the tracks once (`extract_embeddings`), draw nested label subsets (`draw_subsets`), train a probe on
 each (`linear_probe`), and see how far the result would move with other test tracks (`bootstrap_metric`).
+`label_efficiency` does all but the last in one call.
 """
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
+from mvssl.evaluation.efficiency import label_efficiency
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
@@ -33,6 +35,7 @@ __all__ = [
     "extract_embeddings",
     "fit_linear_probes",
     "interval",
+    "label_efficiency",
     "linear_probe",
     "load_subsets",
     "macro",

@@ -7,9 +7,10 @@ import pytest
 
 import mvssl.compare.grid as grid
 from mvssl.cli import main
-from mvssl.data import CorpusError
+from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
-from mvssl.encoders import ResNet, encoders
+from mvssl.encoders import ResNet, encoders, load_encoder
+from mvssl.evaluation import label_efficiency
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -74,6 +75,17 @@ def test_results_hold_every_method_fraction_repeat_and_tag(finished):
     one = [r for r in rows if (r["method"], r["fraction"], r["metric"]) == ("random", "1.0", "ap")]
     tags = [float(row["value"]) for row in one if row["tag"] != "macro"]
     assert np.mean(tags) == pytest.approx(next(float(r["value"]) for r in one if r["tag"] == "macro"))
+
+
+def test_label_efficiency_is_what_the_comparison_reports(finished, music):
+    found = label_efficiency(
+        load_encoder(finished / "cells" / "byol-seed0"), open_corpus(music), (0.2, 1.0), 2
+    )
+    rows = [row for row in _rows(finished) if (row["method"], row["metric"]) == ("byol", "ap")]
+    macro = [row for row in rows if row["tag"] == "macro"]
+    for fraction, value in found.items():
+        reported = [float(row["value"]) for row in macro if float(row["fraction"]) == fraction]
+        assert value == pytest.approx(np.mean(reported), abs=2e-6)
 
 
 def test_the_same_command_gives_the_same_results(finished, music, tmp_path):

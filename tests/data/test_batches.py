@@ -123,6 +123,13 @@ def test_the_number_of_workers_changes_nothing(corpus, workers):
     assert same(load(corpus, steps=12), load(corpus, steps=12, workers=workers))
 
 
+@pytest.mark.parametrize("threads", [1, 3, 7])
+def test_the_number_of_threads_changes_nothing(corpus, threads, monkeypatch):
+    expected = load(corpus, steps=12, workers=1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    assert same(load(corpus, steps=12), expected)
+
+
 @pytest.mark.parametrize("start_step", [0, 3, 5, 11, 12])
 def test_a_resumed_run_goes_on_with_the_same_batches(corpus, start_step):
     assert same(load(corpus, steps=12)[start_step:], load(corpus, steps=12, start_step=start_step))

@@ -43,6 +43,14 @@ def test_the_loss_compares_predictions_with_targets_of_the_other_view(pretext, v
     torch.testing.assert_close(output.loss, byol(predictions, targets))
 
 
+def test_projections_are_normalised_over_the_batch_unless_as_in_the_paper(encoder, views):
+    normalised = torch.cat(list(BYOL(encoder)(views).projections))
+    torch.testing.assert_close(normalised.mean(0), torch.zeros(256), atol=1e-5, rtol=0)
+    plain = BYOL(encoder, projection_norm=False)
+    assert [type(layer).__name__ for layer in plain.projector] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert torch.cat(list(plain(views).projections)).mean(0).abs().max() > 0.01
+
+
 def test_the_target_starts_as_a_copy_of_its_own(pretext):
     for parameter, copied in zip(online(pretext), pretext.target.parameters(), strict=True):
         assert torch.equal(parameter, copied)

@@ -1,0 +1,48 @@
+"""What an encoder is worth at several label fractions, in one call."""
+
+from collections.abc import Sequence
+
+from mvssl.data import Corpus
+from mvssl.encoders import ResNet
+from mvssl.evaluation.embeddings import extract_embeddings
+from mvssl.evaluation.metrics import average_precision, macro
+from mvssl.evaluation.probes import linear_probe
+from mvssl.evaluation.subsets import draw_subsets
+
+
+def label_efficiency(
+    encoder: ResNet,
+    corpus: Corpus,
+    fractions: Sequence[float] = (0.01, 0.05, 0.1, 0.2, 1.0),
+    repeats: int = 4,
+    *,
+    progress: bool = False,
+) -> dict[float, float]:
+    """Macro average precision of a linear probe on a frozen encoder, by label fraction.
+
+    The protocol of ``mvssl compare`` without its intervals: the same crops, subsets and probe.
+
+    Args:
+        encoder: The encoder; it is not changed.
+        corpus: A corpus with labels and all three splits.
+        fractions: Shares of the training split's labels.
+        repeats: Draws of each fraction below 1, over which the mean is taken.
+        progress: Show a progress bar.
+
+    Raises:
+        CorpusError: If the corpus has no labels or lacks a split.
+    """
+    corpus.require_labels()
+    train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
+    subsets = draw_subsets(corpus.targets[train], fractions, repeats)
+    embeddings = extract_embeddings(
+        encoder, corpus, seconds=encoder.seconds, sample_rate=encoder.sample_rate, progress=progress
+    )
+    scores = linear_probe(
+        embeddings.values, corpus.targets, train=train, valid=valid, test=test, subsets=subsets
+    ).scores
+    found: dict[float, list[float]] = {}
+    for subset, score in zip(subsets, scores, strict=True):
+        value = float(macro(average_precision(score, corpus.targets[test])))
+        found.setdefault(subset.fraction, []).append(value)
+    return {fraction: sum(values) / len(values) for fraction, values in found.items()}

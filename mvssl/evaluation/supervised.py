@@ -17,7 +17,7 @@ from mvssl.evaluation.metrics import average_precision, macro
 from mvssl.optim import adamw, warmup_cosine
 from mvssl.views import Crops, ViewChain
 
-CHECKS = 4  # times that a run is judged on validation; the best of them is kept
+CHECKS = 3  # times that a run is judged on validation; the best of them is kept
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def train_supervised(
 ) -> NDArray[np.float32]:
     """Trains an encoder and a linear layer on labelled tracks with binary cross-entropy.
 
-    The run is judged on validation at four points; test scores are those of the best.
+    The run is judged on validation at three points; test scores are those of the best.
 
     Args:
         encoder: Freshly initialised; it is trained in place.

@@ -28,6 +28,21 @@ def _full_precision(projections: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield [z if z.dtype == torch.float64 else z.float() for z in projections]
 
 
+def _standardise(z: Tensor, eps: float = 1e-5) -> Tensor:
+    """Gives each dimension mean 0 and (nearly) variance 1 over the batch, as a batch norm does.
+
+    ``eps`` keeps values and gradients of a constant dimension finite; both become 0.
+    """
+    centred = z - z.mean(0)
+    return centred * (centred.square().mean(0) + eps).rsqrt()
+
+
+def _squares(matrix: Tensor, diagonal: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Sums of the squared distances to ``diagonal`` on the diagonal and to zero off it."""
+    on = matrix.diagonal()
+    return (on - diagonal).square().sum(), matrix.square().sum() - on.square().sum()
+
+
 def nt_xent(
     projections: Sequence[Tensor],
     temperature: float = 0.1,
@@ -73,7 +88,11 @@ def _multi_positive(views: list[Tensor], temperature: float) -> Tensor:
     return (denominator - positives.reshape(count * batch) / (temperature * (count - 1))).mean()
 
 
-def byol(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+def byol(
+    predictions: Sequence[Tensor],
+    targets: Sequence[Tensor],
+    sum_over: Literal["features", "batch"] = "features",
+) -> Tensor:
     """Regression of one view's target from another view's prediction (BYOL, arXiv:2006.07733, eq. 2).
 
     The squared distance of normalised vectors, 2 − 2 cos, summed over dimensions, averaged over the batch
@@ -83,10 +102,16 @@ def byol(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
     Args:
         predictions: Predictor outputs of the online network, one (batch, dim) tensor per view.
         targets: Projections of the target network; no gradient reaches them.
+        sum_over: Which axis of the products makes the cosine. ``"batch"`` is the slip of the 2024
+            comparison (arXiv:2404.09177): sums over the batch, averages over features, and so multiplies
+            the cosines by batch / dim.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If ``sum_over`` is unknown or the shapes do not fit.
     """
+    if sum_over not in ("features", "batch"):
+        raise ValueError(f"sum_over={sum_over!r}: use 'features' or 'batch'")
+    axis = 1 if sum_over == "features" else 0
     views = len(predictions)
     if views < 2 or views != len(targets):
         raise ValueError(f"one of each for at least two views is needed, got {views} and {len(targets)}")
@@ -94,10 +119,14 @@ def byol(predictions: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
         unit = [F.normalize(z, dim=1) for z in precise]
         online, target = unit[:views], unit[views:]
         pairs = permutations(range(views), 2)
-        return torch.stack([2 - 2 * (online[i] * target[j]).sum(1).mean() for i, j in pairs]).mean()
+        return torch.stack([2 - 2 * (online[i] * target[j]).sum(axis).mean() for i, j in pairs]).mean()
 
 
-def vicreg_terms(projections: Sequence[Tensor], eps: float = 1e-4) -> tuple[Tensor, Tensor, Tensor]:
+def vicreg_terms(
+    projections: Sequence[Tensor],
+    eps: float = 1e-4,
+    redundancy: Literal["covariance", "correlation"] = "covariance",
+) -> tuple[Tensor, Tensor, Tensor]:
     """The three terms of VICReg (https://arxiv.org/abs/2105.04906, eqs. 1–5), unweighted.
 
     With two views they are those of the authors' code, which divides the paper's invariance by dim and the
@@ -106,26 +135,33 @@ def vicreg_terms(projections: Sequence[Tensor], eps: float = 1e-4) -> tuple[Tens
     Args:
         projections: One (batch, dim) tensor per view.
         eps: Added to variances before the square root.
+        redundancy: What the third term is made of. ``"correlation"`` is that of the 2024 comparison
+            (arXiv:2404.09177): the mean, not the sum, of squared correlations, which cannot exceed
+            (batch / (batch − 1))² and does not see how large the projections are.
 
     Returns:
         Invariance: mean squared difference over the elements and over all pairs of views. Variance: mean
         hinge 1 − standard deviation over dimensions and views. Covariance: sum of the squared off-diagonal
-        covariances over dim, twice the mean over views (with two views, their sum).
+        covariances over dim, twice the mean over views (with two views, their sum); of correlations, the
+        mean over off-diagonal elements and views.
 
     Raises:
-        ValueError: If the shapes do not fit.
+        ValueError: If ``redundancy`` is unknown or the shapes do not fit.
     """
+    if redundancy not in ("covariance", "correlation"):
+        raise ValueError(f"redundancy={redundancy!r}: use 'covariance' or 'correlation'")
     with _full_precision(projections) as precise:
+        batch, dim = precise[0].shape
         invariance = torch.stack([F.mse_loss(a, b) for a, b in combinations(precise, 2)]).mean()
-        variances, covariances = [], []
-        for z in precise:
-            centred = z - z.mean(0)
-            deviation = (centred.square().sum(0) / (len(z) - 1) + eps).sqrt()
-            variances.append(F.relu(1 - deviation).mean())
-            covariance = centred.T @ centred / (len(z) - 1)
-            off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
-            covariances.append(off_diagonal / z.shape[1])
-        return invariance, torch.stack(variances).mean(), 2 * torch.stack(covariances).mean()
+        centred = [z - z.mean(0) for z in precise]
+        deviations = [(z.square().sum(0) / (batch - 1) + eps).sqrt() for z in centred]
+        variance = torch.stack([F.relu(1 - deviation).mean() for deviation in deviations]).mean()
+        if redundancy == "correlation":
+            products, scale = [_standardise(z) for z in precise], 1 / max(dim * (dim - 1), 1)
+        else:
+            products, scale = centred, 2 / dim
+        squares = [_squares(z.T @ z / (batch - 1))[1] for z in products]
+        return invariance, variance, scale * torch.stack(squares).mean()
 
 
 def vicreg(
@@ -137,6 +173,167 @@ def vicreg(
     """Weighted sum of the terms of VICReg, see :func:`vicreg_terms`."""
     terms = vicreg_terms(projections)
     return invariance * terms[0] + variance * terms[1] + covariance * terms[2]
+
+
+def barlow_twins(
+    projections: Sequence[Tensor],
+    lambda_: float = 5e-3,
+    reduction: Literal["sum", "mean"] = "sum",
+    correction: int = 0,
+) -> Tensor:
+    """Cross-correlations of two views, pulled towards the identity.
+
+    Barlow Twins, https://arxiv.org/abs/2103.03230, eqs. 1–2; the mean over all pairs of views. Projections
+    are standardised over the batch with the ε of the authors' batch norm (1e-5 on the variance), so that a
+    constant dimension counts as uncorrelated: a constant output costs dim. The value grows with dim, as
+    published.
+
+    Args:
+        projections: One (batch, dim) tensor per view.
+        lambda_: Weight of the redundancy term.
+        reduction: ``"sum"`` over the elements of the matrix is the paper's. ``"mean"`` averages each term
+            over its own elements; ``lambda_=1`` then weighs as 1 / (dim − 1) does in the paper's loss.
+        correction: Subtracted from the batch size in the mean over the batch. With 1, as in the 2024
+            comparison (arXiv:2404.09177), identical views do not reach zero.
+
+    Raises:
+        ValueError: If the reduction is unknown or the shapes do not fit.
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction={reduction!r}: use 'sum' or 'mean'")
+    with _full_precision(projections) as precise:
+        batch, dim = precise[0].shape
+        views = [_standardise(z) for z in precise]
+        pairs = [_squares(a.T @ b / (batch - correction), diagonal=1.0) for a, b in combinations(views, 2)]
+        invariance, redundancy = (torch.stack(terms).mean() for terms in zip(*pairs, strict=True))
+        if reduction == "mean":
+            invariance, redundancy = invariance / dim, redundancy / max(dim * (dim - 1), 1)
+        return invariance + lambda_ * redundancy
+
+
+def cola(projections: Sequence[Tensor], weight: Tensor) -> Tensor:
+    """Contrasts tracks by a bilinear similarity (COLA, https://arxiv.org/abs/2010.10915, eqs. 1–2).
+
+    The cross-entropy of finding, by zᵀ·W·z', the other view of a track among that view of all tracks of the
+    batch. The mean over all ordered pairs of different views; the paper takes one of the two orders, in
+    which its crops are drawn alike. A constant output gives log(batch).
+
+    Args:
+        projections: One (batch, dim) tensor per view.
+        weight: W, (dim, dim); need not be symmetric.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    with _full_precision(projections) as precise:
+        dim = precise[0].shape[1]
+        if weight.shape != (dim, dim):
+            raise ValueError(f"weight must have shape {(dim, dim)}, got {tuple(weight.shape)}")
+        anchors = [z @ weight.to(z.dtype) for z in precise]
+        tracks = torch.arange(len(precise[0]), device=weight.device)
+        pairs = permutations(range(len(precise)), 2)
+        return torch.stack([F.cross_entropy(anchors[i] @ precise[j].T, tracks) for i, j in pairs]).mean()
+
+
+def dino(
+    students: Sequence[Tensor],
+    teachers: Sequence[Tensor],
+    center: Tensor,
+    student_temperature: float = 0.1,
+    teacher_temperature: float | Tensor = 0.04,
+) -> Tensor:
+    """Cross-entropy between a teacher's and a student's distributions over prototypes.
+
+    DINO, https://arxiv.org/abs/2104.14294, eqs. 1–3: the mean over all pairs of a teacher's view and another
+    view of the student. The teacher's scores are centred and sharpened. A student that does not tell
+    prototypes apart gets log(prototypes).
+
+    Args:
+        students: Scores of the student, one (batch, prototypes) tensor per view.
+        teachers: Scores of the teacher for the first of these views, at least one; no gradient reaches them.
+        center: Running mean of the teacher's scores, (prototypes,).
+        student_temperature: Divides the student's scores.
+        teacher_temperature: Divides the teacher's centred scores.
+
+    Raises:
+        ValueError: If there are more teachers than students, or none, or the shapes do not fit.
+    """
+    views = len(students)
+    if views < 2 or not 1 <= len(teachers) <= views:
+        raise ValueError(
+            f"at least two views are needed, and teachers for some of them, got {views} and {len(teachers)}"
+        )
+    with _full_precision([*students, *(teacher.detach() for teacher in teachers)]) as precise:
+        if center.shape != precise[0].shape[1:]:
+            raise ValueError(f"center {tuple(center.shape)} must be a row of {tuple(precise[0].shape)}")
+        targets = ((torch.stack(precise[views:]) - center) / teacher_temperature).softmax(2)
+        return _swapped(targets, torch.stack(precise[:views]) / student_temperature)
+
+
+def _swapped(targets: Tensor, scores: Tensor) -> Tensor:
+    """Mean cross-entropy of targets (some views, batch, k) with scores (views, batch, k) of other views."""
+    cross = -torch.einsum("tbk,vbk->tv", targets, scores.log_softmax(2)) / scores.shape[1]
+    pairs = len(targets) * (len(scores) - 1)
+    return (cross.sum() - cross.diagonal().sum()) / pairs
+
+
+@torch.no_grad()
+def sinkhorn(scores: Tensor, epsilon: float = 0.05, iterations: int = 3) -> Tensor:
+    """Soft assignments of samples that use all prototypes alike (SwAV, arXiv:2006.09882, eqs. 3–5).
+
+    Sinkhorn–Knopp on exp(scores / ε), in the logarithm: no score overflows. Samples have the last word.
+
+    Args:
+        scores: (samples, prototypes).
+        epsilon: Smoothness; small values give hard assignments.
+        iterations: Each makes the prototypes' shares equal, then the samples'. With 0 this is a softmax.
+
+    Returns:
+        (samples, prototypes); rows add up to 1, and columns nearly to samples / prototypes.
+    """
+    logarithms = scores / epsilon
+    for _ in range(iterations):
+        logarithms = (logarithms - logarithms.logsumexp(0)).log_softmax(1)
+    return logarithms.softmax(1)
+
+
+def swav(
+    scores: Sequence[Tensor],
+    code_views: int | None = None,
+    queued: Sequence[Tensor] = (),
+    temperature: float = 0.1,
+    epsilon: float = 0.05,
+    iterations: int = 3,
+) -> Tensor:
+    """Swapped prediction of cluster assignments (SwAV, https://arxiv.org/abs/2006.09882, eqs. 1–2).
+
+    The cross-entropy between the code of a view, see :func:`sinkhorn`, and the softmax of another view's
+    scores; the mean over all such ordered pairs. (The paper adds the two orders of its two views.)
+
+    Args:
+        scores: Cosines with the prototypes, one (batch, prototypes) tensor per view.
+        code_views: How many views, from the first, have codes; all unless told. The rest, such as short
+            crops, only predict.
+        queued: Scores of earlier samples, one (samples, prototypes) tensor per view with codes. They share
+            in the assignment and not in the loss, which helps when the batch is smaller than the number of
+            prototypes.
+        temperature: Divides the scores of predictions.
+        epsilon: Smoothness of codes.
+        iterations: Of Sinkhorn–Knopp.
+
+    Raises:
+        ValueError: If ``code_views`` or the number of queues is impossible, or the shapes do not fit.
+    """
+    codes = len(scores) if code_views is None else code_views
+    with _full_precision(scores) as precise:
+        if not 1 <= codes <= len(precise) or len(queued) not in (0, codes):
+            raise ValueError(
+                f"{codes} views with codes and {len(queued)} queues do not fit {len(precise)} views"
+            )
+        batch = len(precise[0])
+        pools = [torch.cat([z, *(q.to(z) for q in queued[i : i + 1])]) for i, z in enumerate(precise[:codes])]
+        targets = torch.stack([sinkhorn(pool, epsilon, iterations)[:batch] for pool in pools])
+        return _swapped(targets, torch.stack(precise) / temperature)
 
 
 def effective_rank(embeddings: Tensor, eps: float = 1e-7) -> Tensor:

@@ -6,7 +6,17 @@ import math
 import pytest
 import torch
 
-from mvssl.functional import byol, effective_rank, nt_xent, vicreg, vicreg_terms
+from mvssl.functional import (
+    barlow_twins,
+    byol,
+    cola,
+    dino,
+    effective_rank,
+    nt_xent,
+    swav,
+    vicreg,
+    vicreg_terms,
+)
 
 
 def projections(views, batch=5, dim=7, seed=0, dtype=torch.float64):
@@ -14,12 +24,29 @@ def projections(views, batch=5, dim=7, seed=0, dtype=torch.float64):
     return [torch.randn(batch, dim, generator=generator, dtype=dtype) for _ in range(views)]
 
 
+def rolled(views):
+    """Targets that go with the projections: their dimensions, one further."""
+    return [torch.roll(view, 1, 1) for view in views]
+
+
+def bilinear(views):
+    """A weight for COLA that is the same at any precision."""
+    dim = views[0].shape[1]
+    weight = torch.randn(dim, dim, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    return weight if views[0].dtype == torch.float64 else weight.float()
+
+
 LOSSES = {
     "nt_xent": nt_xent,
     "multi_positive": lambda z: nt_xent(z, reduction="multi_positive"),
-    "byol": lambda z: byol(z, [torch.roll(other, 1, 1) for other in z]),
+    "byol": lambda z: byol(z, rolled(z)),
     "vicreg": vicreg,
+    "barlow_twins": barlow_twins,
+    "cola": lambda z: cola(z, bilinear(z)),
+    "dino": lambda z: dino(z, rolled(z), torch.zeros(z[0].shape[1])),
+    "swav": swav,
 }
+TARGETS = {"byol": byol, "dino": lambda z, t: dino(z, t, torch.ones(4))}
 each_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
 
@@ -107,6 +134,23 @@ def test_byol_equals_loops(views):
     assert byol(p, t).item() == pytest.approx(naive_byol(p, t), rel=1e-10)
 
 
+def naive_cola(views, weight):
+    """COLA, eqs. 1 and 2: the other view of the anchor's track among those of the batch."""
+    losses = []
+    for anchors, positives in itertools.permutations(views, 2):
+        for i, anchor in enumerate(anchors):
+            similarities = [math.exp(float(anchor @ weight @ other)) for other in positives]
+            losses.append(-math.log(similarities[i] / sum(similarities)))
+    return sum(losses) / len(losses)
+
+
+@pytest.mark.parametrize("views", [2, 3])
+def test_cola_equals_loops(views):
+    z = projections(views)
+    weight = bilinear(z)
+    assert cola(z, weight).item() == pytest.approx(naive_cola(z, weight), rel=1e-10)
+
+
 @pytest.mark.parametrize("views", [2, 3])
 def test_vicreg_equals_loops(views):
     z = [0.6 * view for view in projections(views)]
@@ -147,6 +191,7 @@ def test_perfect_alignment_leaves_no_loss():
     assert nt_xent([apart, 3 * apart], temperature=0.05).item() < 1e-6
     assert byol([apart, apart], [2 * apart, 5 * apart]).item() == pytest.approx(0, abs=1e-6)
     assert byol([apart, apart], [-apart, -apart]).item() == pytest.approx(4, abs=1e-6)
+    assert cola([apart, apart], 20 * apart).item() < 1e-6
     # Rows of a Hadamard matrix: deviations above one, no covariance.
     spread = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     assert vicreg([spread, spread]).item() == pytest.approx(0, abs=1e-6)
@@ -158,6 +203,11 @@ def test_constant_output_costs_vicreg_its_variance():
     assert invariance == 0
     assert variance.item() == pytest.approx(1 - 0.01)
     assert covariance == 0
+
+
+def test_constant_output_is_chance_for_cola():
+    constant = torch.ones(9, 4)
+    assert cola([constant, constant], torch.randn(4, 4)).item() == pytest.approx(math.log(9), abs=1e-5)
 
 
 @each_loss
@@ -178,23 +228,27 @@ def test_lengths_of_projections_do_not_matter_to_cosines(loss):
 # Gradients and precision
 
 
-@each_loss
+@pytest.mark.parametrize("name", LOSSES.keys() - TARGETS.keys() - {"swav"})
 @pytest.mark.parametrize("views", [2, 3])
-def test_gradients_are_those_of_the_function(loss, views):
+def test_gradients_are_those_of_the_function(name, views):
     z = [view.requires_grad_() for view in projections(views, batch=3, dim=4)]
-    if loss is LOSSES["byol"]:
-        targets = projections(views, batch=3, dim=4, seed=1)
-        assert torch.autograd.gradcheck(lambda *p: byol(p, targets), z)
-    else:
-        assert torch.autograd.gradcheck(lambda *views: loss(views), z)
+    assert torch.autograd.gradcheck(lambda *views: LOSSES[name](views), z)
 
 
-def test_no_gradient_reaches_byols_targets():
-    p = [view.requires_grad_() for view in projections(2)]
-    t = [view.requires_grad_() for view in projections(2, seed=1)]
-    byol(p, t).backward()
-    assert all(view.grad is not None for view in p)
+@pytest.mark.parametrize("loss", TARGETS.values(), ids=TARGETS)
+@pytest.mark.parametrize("views", [2, 3])
+def test_gradients_are_those_of_the_function_for_given_targets(loss, views):
+    z = [view.requires_grad_() for view in projections(views, batch=3, dim=4)]
+    t = [view.requires_grad_() for view in projections(views, batch=3, dim=4, seed=1)]
+    assert torch.autograd.gradcheck(lambda *views: loss(views, t), z)
+    loss(z, t).backward()
+    assert all(view.grad is not None for view in z)
     assert all(view.grad is None for view in t)
+
+
+def test_colas_weight_has_a_gradient():
+    z, weight = projections(2, dim=4), torch.randn(4, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda w: cola(z, w), weight)
 
 
 @each_loss
@@ -249,6 +303,11 @@ def test_wrong_shapes_are_refused(loss):
 def test_an_unknown_reduction_is_refused():
     with pytest.raises(ValueError, match="reduction='mean': use 'pairwise' or 'multi_positive'"):
         nt_xent(projections(2), reduction="mean")
+
+
+def test_colas_weight_must_be_square():
+    with pytest.raises(ValueError, match=r"weight must have shape \(7, 7\), got \(7, 6\)"):
+        cola(projections(2), torch.ones(7, 6))
 
 
 def test_byol_needs_one_target_per_prediction():

@@ -1,5 +1,6 @@
 """Pretexts: what trains an encoder without labels."""
 
+from mvssl.pretext.barlow_twins import BarlowTwins
 from mvssl.pretext.base import (
     Pretext,
     PretextOutput,
@@ -10,10 +11,17 @@ from mvssl.pretext.base import (
     register_pretext,
 )
 from mvssl.pretext.byol import BYOL
+from mvssl.pretext.clmr import CLMR
+from mvssl.pretext.cola import COLA
+from mvssl.pretext.dino import DINO
+from mvssl.pretext.ema import MovingAverage
+from mvssl.pretext.health import CollapseMonitor, CollapseWarning
 from mvssl.pretext.simclr import SimCLR
+from mvssl.pretext.swav import SwAV
 from mvssl.pretext.vicreg import VICReg
 
 __all__ = [
-    "BYOL", "Pretext", "PretextOutput", "SimCLR", "VICReg", "create_pretext", "forward_views",
+    "BYOL", "CLMR", "COLA", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning", "MovingAverage",
+    "Pretext", "PretextOutput", "SimCLR", "SwAV", "VICReg", "create_pretext", "forward_views",
     "list_pretexts", "pretexts", "register_pretext",
 ]  # fmt: skip

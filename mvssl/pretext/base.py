@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from mvssl.pretext.health import signs_of_collapse
 from mvssl.registry import Registry
 
 P = TypeVar("P", bound="type[Pretext]")
@@ -19,7 +21,7 @@ class PretextOutput:
 
     Attributes:
         loss: Scalar to minimise, fp32.
-        terms: Detached scalars worth logging.
+        terms: Detached scalars worth logging that belong to the objective.
         embeddings: Encoder outputs (batch, embed_dim), one per view.
         projections: Head outputs (batch, dim), one per view.
     """
@@ -28,6 +30,11 @@ class PretextOutput:
     terms: dict[str, Tensor] = field(default_factory=dict)
     embeddings: Sequence[Tensor] = ()
     projections: Sequence[Tensor] = ()
+
+    @cached_property
+    def health(self) -> dict[str, Tensor]:
+        """Signs of collapse in the embeddings; nothing is computed before they are asked for."""
+        return signs_of_collapse(self.embeddings)
 
 
 class Pretext(nn.Module, ABC):

@@ -1,15 +1,15 @@
 """BYOL."""
 
-import copy
-import math
 from collections.abc import Sequence
+from typing import Literal
 
-import torch
 from torch import Tensor, nn
 
 from mvssl.functional import byol
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
+from mvssl.pretext.ema import MovingAverage
 from mvssl.pretext.heads import mlp
+from mvssl.pretext.presets import Preset, presets
 
 
 @register_pretext("byol", paper="arXiv:2006.07733")
@@ -18,56 +18,64 @@ class BYOL(Pretext):
 
     Args:
         encoder: Encoder to train; the target network starts as a copy of it.
-        hidden_dim: Hidden size of projector and predictor; the paper uses 4096 on a 2048-d embedding.
-        projection_dim: Size of projections; the paper uses 256.
-        momentum: Initial decay of the target network; rises to 1 along a cosine when the length of the run
-            is known. The paper uses 0.996 over 300 000 and more steps, and 0.99 for short runs.
-        projection_norm: Whether projections pass through a batch norm, as in SimSiam (arXiv:2011.10566). The
-            paper does without. In runs of some hundred steps it helps: it takes the mean away that all
-            projections share, and with it most of any two tracks' similarity.
+        hidden_dim: Size of the hidden layers of the projector; the paper uses 4096 on a 2048-d embedding.
+        projection_dim: Size of projections; the paper uses 256, deezer2024 2048.
+        momentum: Initial decay of the target network, see :class:`mvssl.pretext.ema.MovingAverage`. The
+            paper uses 0.996 over 300 000 and more steps, and 0.99 for short runs; deezer2024 0.996.
+        hidden_layers: Hidden layers of the projector; the paper uses one, deezer2024 two.
+        predictor_dim: Size of the hidden layer of the predictor; the paper uses 4096, deezer2024 256.
+        last_bias: Whether the last layers have a bias; not in deezer2024.
+        projection_norm: Whether projections pass through a batch norm, as in SimSiam (arXiv:2011.10566);
+            neither in the paper nor in deezer2024. In runs of some hundred steps it helps: it takes away the
+            mean that all projections share, and with it most of any two tracks' similarity.
+        sum_over: What makes a cosine, see :func:`mvssl.functional.byol`; deezer2024 sums over the batch,
+            which multiplies the cosines by batch / projection_dim.
+        preset: Whose defaults, see :data:`mvssl.pretext.presets.Preset`.
 
     Raises:
-        ValueError: If the momentum is outside [0, 1].
+        ValueError: If the momentum is outside [0, 1], or the preset unknown.
     """
 
     # At three times this rate the embeddings of `tiny` fall into one dimension.
     learning_rate = 1e-3
 
+    @presets(
+        deezer2024={
+            "hidden_layers": 2, "projection_dim": 2048, "predictor_dim": 256, "last_bias": False,
+            "momentum": 0.996, "projection_norm": False, "sum_over": "batch",
+        }
+    )  # fmt: skip
     def __init__(
         self,
         encoder: nn.Module,
         hidden_dim: int = 1024,
         projection_dim: int = 256,
         momentum: float = 0.99,
+        hidden_layers: int = 1,
+        predictor_dim: int = 1024,
+        last_bias: bool = True,
         projection_norm: bool = True,
+        sum_over: Literal["features", "batch"] = "features",
+        *,
+        preset: Preset = "paper",
     ) -> None:
         super().__init__(encoder)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum={momentum} must lie in [0, 1]")
-        self.momentum = momentum
-        self.projector = mlp([self.embed_dim, hidden_dim, projection_dim], last_bias=not projection_norm)
+        self.sum_over = sum_over
+        hidden = [hidden_dim] * hidden_layers
+        sizes = [self.embed_dim, *hidden, projection_dim]
+        self.projector = mlp(sizes, last_bias=last_bias and not projection_norm)
         if projection_norm:
             self.projector.append(nn.BatchNorm1d(projection_dim, affine=False))
-        self.predictor = mlp([projection_dim, hidden_dim, projection_dim])
-        # The target's batch norms stay in training mode and keep statistics of their own, so only
-        # parameters are averaged.
-        self.target = nn.Sequential(copy.deepcopy(encoder), copy.deepcopy(self.projector))
-        self.target.requires_grad_(False)
+        self.predictor = mlp([projection_dim, predictor_dim, projection_dim], last_bias=last_bias)
+        self.target = MovingAverage(encoder, self.projector, momentum=momentum)
 
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         embeddings = forward_views(self.encoder, views)
         projections = forward_views(self.projector, embeddings)
         predictions = forward_views(self.predictor, projections)
-        with torch.no_grad():
-            targets = forward_views(self.target, views)
-        return PretextOutput(byol(predictions, targets), {}, embeddings, projections)
+        loss = byol(predictions, forward_views(self.target, views), self.sum_over)
+        return PretextOutput(loss, {}, embeddings, projections)
 
-    @torch.no_grad()
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
-        """Moves the target towards the online network; τ = 1 − (1 − τ₀)(cos(πk/K) + 1)/2 (§3.3)."""
-        momentum = self.momentum
-        if total_steps:
-            progress = min(step / total_steps, 1.0)
-            momentum = 1 - (1 - momentum) * (math.cos(math.pi * progress) + 1) / 2
-        online: list[Tensor] = [*self.encoder.parameters(), *self.projector.parameters()]
-        torch._foreach_lerp_(list(self.target.parameters()), online, 1 - momentum)
+        """Moves the target towards the online network."""
+        self.target.update(self.encoder, self.projector, step=step, total_steps=total_steps)

@@ -17,9 +17,8 @@ from tqdm import tqdm
 
 from mvssl.data import Batch, Problem
 from mvssl.device import default_device, uses_bf16
-from mvssl.functional import effective_rank
 from mvssl.optim import adamw, warmup_cosine
-from mvssl.pretext import Pretext, PretextOutput
+from mvssl.pretext import CollapseMonitor, Pretext, PretextOutput
 from mvssl.training.fit import CHECKPOINT, ENDLESS, FitResult, Recipe
 from mvssl.training.log import RunLog
 from mvssl.views import ViewChain
@@ -64,6 +63,7 @@ class Watcher(pl.Callback):
     def __init__(self, folder: Path, recipe: Recipe, progress: bool) -> None:
         self.folder, self.recipe, self.progress = folder, recipe, progress
         self.problems: dict[Problem, None] = {}
+        self.monitor = CollapseMonitor()
         self.views = 0
         self.seconds = 0.0  # of training, over all resumed parts
         self.finished = False
@@ -82,7 +82,7 @@ class Watcher(pl.Callback):
         self, trainer: pl.Trainer, module: PretextModule, outputs: Any, batch: Batch, index: int
     ) -> None:
         step = trainer.global_step
-        module.pretext.after_step(step - 1, self.recipe.steps)
+        module.pretext.after_step(step - 1, round(step / self.share(step)))
         self.seconds = time.perf_counter() - self.start
         self.problems.update(dict.fromkeys(batch.problems))
         self.views += len(batch) * len(batch.crops)
@@ -110,13 +110,14 @@ class Watcher(pl.Callback):
         output = module.output
         row = {
             "step": step, "views": self.views, "loss": output.loss.item(),
-            "rankme": effective_rank(output.embeddings[0].detach()).item(),
+            **{name: sign.item() for name, sign in output.health.items()},
             "gradient_norm": module.gradient_norm.item(),
             "learning_rate": module.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
             "views_per_second": rate,
             **{name: value.item() for name, value in output.terms.items()},
         }  # fmt: skip
         self.log.write(row)
+        self.monitor.watch(step, row)
         self.bar.set_postfix_str(f"loss {row['loss']:.3f}, {rate:.0f} views/s")
 
     def save(self, trainer: pl.Trainer) -> None:

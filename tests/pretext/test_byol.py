@@ -97,7 +97,7 @@ def test_extreme_momenta_keep_or_replace_the_target(encoder):
 
 
 def test_batch_norms_of_the_target_keep_statistics_of_their_own(pretext, views):
-    online_norm, target_norm = pretext.encoder.stem[1], pretext.target[0].stem[1]
+    online_norm, target_norm = pretext.encoder.stem[1], pretext.target.network[0].stem[1]
     for _ in range(3):
         disturbed(pretext)
         pretext(views)

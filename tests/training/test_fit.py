@@ -12,7 +12,7 @@ import mvssl
 from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
 from mvssl.encoders import ResNet, load_encoder
-from mvssl.pretext import BYOL, Pretext, PretextOutput, SimCLR
+from mvssl.pretext import BYOL, DINO, CollapseWarning, Pretext, PretextOutput, SimCLR, SwAV
 from mvssl.training import read_metrics
 from mvssl.training.fit import Recipe
 
@@ -46,7 +46,8 @@ def test_a_run_leaves_everything_that_is_promised(music, tmp_path):
     assert not _same(before, _weights(pretext))
     rows = read_metrics(tmp_path)
     assert [row["step"] for row in rows] == [2, 4, 6]
-    assert {"loss", "rankme", "views_per_second", "learning_rate", "gradient_norm"} <= rows[0].keys()
+    health = {"alignment", "uniformity", "embedding_std", "rankme"}
+    assert {"loss", *health, "views_per_second", "learning_rate", "gradient_norm"} <= rows[0].keys()
     assert list(tmp_path.glob("events.out.tfevents.*"))
     loaded = load_encoder(tmp_path)
     audio = torch.randn(2, 16_000)
@@ -59,7 +60,7 @@ def test_the_loss_goes_down(music, tmp_path):
     assert sum(losses[-10:]) / 10 < sum(losses[:10]) / 10 - 0.1
 
 
-@pytest.mark.parametrize("kind", [SimCLR, BYOL])
+@pytest.mark.parametrize("kind", [SimCLR, BYOL, DINO, SwAV])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, music, tmp_path):
     torch.manual_seed(1)
     whole = kind(_encoder())
@@ -86,6 +87,8 @@ class _StopsAt(Pretext):
         super().__init__(inner.encoder)
         for name, child in inner.named_children():
             setattr(self, name, child)
+        for name, buffer in inner.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
         object.__setattr__(self, "inner", inner)
         self.left, self.learning_rate = step, inner.learning_rate
 
@@ -129,6 +132,35 @@ def test_the_clock_stops_a_run_and_is_mentioned(music, tmp_path):
     assert result.stopped_by_clock
     assert 0 < result.steps < 100_000
     assert (tmp_path / "encoder.safetensors").is_file()
+
+
+class _Records(SimCLR):
+    """Remembers what it is told after each step."""
+
+    def after_step(self, step=0, total_steps=None):
+        self.told = [*getattr(self, "told", []), (step, total_steps)]
+
+
+def test_a_pretext_is_told_the_length_of_the_run(music, tmp_path):
+    pretext = _Records(_encoder())
+    _fit(pretext, music, tmp_path / "steps", steps=3)
+    assert pretext.told == [(0, 3), (1, 3), (2, 3)]
+    pretext = _Records(_encoder())
+    result = _fit(pretext, music, tmp_path / "clock", steps=10**9, minutes=0.02)
+    last, length = pretext.told[-1]
+    assert last == result.steps - 1
+    assert length < 2 * result.steps
+
+
+class _Collapsed(Pretext):
+    def forward(self, views):
+        embeddings = [0 * self.encoder(view) + 1 for view in views]
+        return PretextOutput(embeddings[0].sum(), embeddings=embeddings)
+
+
+def test_a_collapse_is_said_in_words(music, tmp_path):
+    with pytest.warns(CollapseWarning, match=r"collapsed by step 6: all tracks have nearly the same"):
+        _fit(_Collapsed(_encoder()), music, tmp_path)
 
 
 class _Diverges(Pretext):

@@ -1,0 +1,97 @@
+"""SwAV."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mvssl.functional import swav
+from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
+from mvssl.pretext.heads import Prototypes, UnitLength, mlp
+from mvssl.pretext.health import prototype_usage
+
+
+@register_pretext("swav", paper="arXiv:2006.09882")
+class SwAV(Pretext):
+    """Predicts the cluster of a view from another view; clusters share a batch equally (Sinkhorn).
+
+    The authors' code also keeps the prototypes fixed for the first epoch; warming up the learning rate
+    serves here.
+
+    Args:
+        encoder: Encoder to train.
+        hidden_dim: Size of the hidden layer of the projector; the paper uses 2048.
+        projection_dim: Size of projections; 128 is the paper's.
+        prototypes: Number of clusters; the paper uses 3000 for batches of 4096. Much more than the batch
+            and its queue hold cannot be shared equally.
+        temperature: Divides the scores of predictions; 0.1 is the paper's.
+        epsilon: Smoothness of the assignment; 0.05 is the paper's.
+        iterations: Of Sinkhorn–Knopp; 3 is the paper's.
+        code_views: How many views, from the first, have codes that the other views predict: the paper's
+            two. Further ones, such as short crops, only predict.
+        queue_size: Earlier projections per view with codes that take part in the assignment, once there
+            are so many; the paper uses 3840 with batches of 256, and none with large ones.
+
+    Raises:
+        ValueError: If a number is not positive (the queue's may be zero).
+    """
+
+    queue: Tensor
+    queued: Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int = 1024,
+        projection_dim: int = 128,
+        prototypes: int = 128,
+        temperature: float = 0.1,
+        epsilon: float = 0.05,
+        iterations: int = 3,
+        code_views: int = 2,
+        queue_size: int = 0,
+    ) -> None:
+        super().__init__(encoder)
+        if min(temperature, epsilon, iterations, code_views) <= 0 or queue_size < 0:
+            raise ValueError(
+                f"temperature={temperature}, epsilon={epsilon}, iterations={iterations} and "
+                f"code_views={code_views} must be positive, queue_size={queue_size} not negative"
+            )
+        self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
+        self.code_views = code_views
+        self.projector = nn.Sequential(*mlp([self.embed_dim, hidden_dim, projection_dim]), UnitLength())
+        self.prototypes = Prototypes(projection_dim, prototypes)
+        self.prototypes.to_unit_length()
+        self.register_buffer("queue", torch.zeros(code_views, queue_size, projection_dim))
+        self.register_buffer("queued", torch.tensor(0))
+
+    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
+        embeddings = forward_views(self.encoder, views)
+        projections = forward_views(self.projector, embeddings)
+        scores = [self.prototypes(z) for z in projections]
+        codes = min(self.code_views, len(views))
+        loss = swav(
+            scores, codes, self._queued_scores(codes), self.temperature, self.epsilon, self.iterations
+        )
+        if self.training:
+            self._enqueue(projections[:codes])
+        terms = prototype_usage(scores[:codes], self.temperature)
+        return PretextOutput(loss, terms, embeddings, projections)
+
+    def _queued_scores(self, codes: int) -> list[Tensor]:
+        """Scores of what is in the queue, by today's prototypes; none before it is full."""
+        size = self.queue.shape[1]
+        if not size or int(self.queued) < size:
+            return []
+        return [self.prototypes(view).detach() for view in self.queue[:codes]]
+
+    @torch.no_grad()
+    def _enqueue(self, projections: Sequence[Tensor]) -> None:
+        if size := self.queue.shape[1]:
+            newest = torch.stack(list(projections))[:, :size]
+            self.queue[: len(newest)] = torch.cat([newest, self.queue[: len(newest)]], 1)[:, :size]
+            self.queued += newest.shape[1]
+
+    def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
+        """Puts the prototypes back on the unit sphere."""
+        self.prototypes.to_unit_length()

@@ -245,8 +245,8 @@ _BASELINES_EXPLAINED = (
     "Random encoder: the same encoder, untrained. Mel statistics: mean, standard deviation and mean absolute "
     "difference over time of the log-mel. Supervised: the same encoder with a linear layer, trained from "
     "scratch on the labelled tracks alone, on augmented crops; it is judged on validation several times "
-    "during training and the best moment counts. On a share s of the labels it sees √s times as many crops as on "
-    "all."
+    "during training and the best moment counts. On a share s of the labels it sees √s times as many crops "
+    "as on all."
 )
 _DIFFERENCES = (
     "They come from the same resamples and are hence paired. The best baseline is the one with the highest "

@@ -18,7 +18,9 @@ from mvssl.pretext.presets import Preset, presets
 class DINO(Pretext):
     """Predicts a slowly moving teacher's distribution over prototypes from another view.
 
-    The teacher's running mean moves in each forward pass in training mode, as batch norms do.
+    The teacher's running mean moves in each forward pass in training mode, as batch norms do. The
+    authors' code also keeps the prototypes fixed for the first epoch; warming up the learning rate serves
+    here.
 
     Args:
         encoder: Encoder to train; the teacher starts as a copy of it.
@@ -38,8 +40,6 @@ class DINO(Pretext):
         center_momentum: Decay of the running mean of the teacher's scores; the paper uses 0.9.
         global_views: How many views, from the first, the teacher sees; two in the paper. Further ones,
             such as short crops, are for the student only.
-        frozen_steps: First steps in which the student's prototypes do not move; the paper's code takes an
-            epoch, deezer2024 none.
         preset: Whose defaults, see :data:`mvssl.pretext.presets.Preset`.
 
     Raises:
@@ -70,7 +70,6 @@ class DINO(Pretext):
         warmup: float = 0.3,
         center_momentum: float = 0.9,
         global_views: int = 2,
-        frozen_steps: int = 0,
         *,
         preset: Preset = "paper",
     ) -> None:
@@ -90,9 +89,7 @@ class DINO(Pretext):
         self.temperatures, self.warmup = (first_teacher_temperature, teacher_temperature), warmup
         self.center_momentum = center_momentum
         self.projector = _HEADS[head]([self.embed_dim, hidden_dim, hidden_dim, projection_dim])
-        self.prototypes = Prototypes(
-            projection_dim, prototypes, weight_norm=head == "unit", frozen_steps=frozen_steps
-        )
+        self.prototypes = Prototypes(projection_dim, prototypes, weight_norm=head == "unit")
         self.teacher = MovingAverage(encoder, self.projector, self.prototypes, momentum=momentum)
         self.register_buffer("center", torch.zeros(prototypes))
         self.register_buffer("temperature", torch.tensor(first_teacher_temperature))
@@ -111,7 +108,6 @@ class DINO(Pretext):
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
         """Moves the teacher towards the student, and its temperature through the warm-up."""
-        self.prototypes.after_step()
         online = (self.encoder, self.projector, self.prototypes)
         self.teacher.update(*online, step=step, total_steps=total_steps)
         if total_steps:

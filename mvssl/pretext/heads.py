@@ -54,34 +54,22 @@ class Prototypes(nn.Module):
         dim: Size of projections.
         count: Number of prototypes.
         weight_norm: Use directions of prototypes only, as DINO does; scores of unit vectors are cosines.
-        frozen_steps: Calls of :meth:`after_step` before the prototypes are given a gradient other than zero.
 
     Raises:
-        ValueError: If a size is not positive, or the number of steps negative.
+        ValueError: If a size is not positive.
     """
 
-    frozen: Tensor
-
-    def __init__(self, dim: int, count: int, *, weight_norm: bool = False, frozen_steps: int = 0) -> None:
+    def __init__(self, dim: int, count: int, *, weight_norm: bool = False) -> None:
         super().__init__()
         if min(dim, count) < 1:
             raise ValueError(f"dim={dim} and prototypes={count} must be all positive")
-        if frozen_steps < 0:
-            raise ValueError(f"frozen_steps={frozen_steps} must not be negative")
         self.weight_norm = weight_norm
         self.weight = nn.Parameter(nn.Linear(dim, count, bias=False).weight.detach().clone())
-        self.register_buffer("frozen", torch.tensor(frozen_steps))
 
     def forward(self, projections: Tensor) -> Tensor:
         with torch.autocast(projections.device.type, enabled=False):
-            weight = torch.where(self.frozen > 0, self.weight.detach(), self.weight)
-            weight = F.normalize(weight, dim=1) if self.weight_norm else weight
+            weight = F.normalize(self.weight, dim=1) if self.weight_norm else self.weight
             return projections.to(weight.dtype) @ weight.T
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Counts a step of the optimiser."""
-        self.frozen.sub_(1).clamp_(min=0)
 
     @torch.no_grad()
     def to_unit_length(self) -> None:

@@ -15,6 +15,9 @@ from mvssl.pretext.health import prototype_usage
 class SwAV(Pretext):
     """Predicts the cluster of a view from another view; clusters share a batch equally (Sinkhorn).
 
+    The authors' code also keeps the prototypes fixed for the first epoch; warming up the learning rate
+    serves here.
+
     Args:
         encoder: Encoder to train.
         hidden_dim: Size of the hidden layer of the projector; the paper uses 2048.
@@ -28,10 +31,9 @@ class SwAV(Pretext):
             two. Further ones, such as short crops, only predict.
         queue_size: Earlier projections per view with codes that take part in the assignment, once there
             are so many; the paper uses 3840 with batches of 256, and none with large ones.
-        frozen_steps: First steps in which prototypes do not move; the paper takes an epoch, 313 steps.
 
     Raises:
-        ValueError: If a number is not positive (the queue and the frozen steps may be zero).
+        ValueError: If a number is not positive (the queue's may be zero).
     """
 
     queue: Tensor
@@ -48,7 +50,6 @@ class SwAV(Pretext):
         iterations: int = 3,
         code_views: int = 2,
         queue_size: int = 0,
-        frozen_steps: int = 0,
     ) -> None:
         super().__init__(encoder)
         if min(temperature, epsilon, iterations, code_views) <= 0 or queue_size < 0:
@@ -59,7 +60,7 @@ class SwAV(Pretext):
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.code_views = code_views
         self.projector = nn.Sequential(*mlp([self.embed_dim, hidden_dim, projection_dim]), UnitLength())
-        self.prototypes = Prototypes(projection_dim, prototypes, frozen_steps=frozen_steps)
+        self.prototypes = Prototypes(projection_dim, prototypes)
         self.prototypes.to_unit_length()
         self.register_buffer("queue", torch.zeros(code_views, queue_size, projection_dim))
         self.register_buffer("queued", torch.tensor(0))
@@ -93,5 +94,4 @@ class SwAV(Pretext):
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
         """Puts the prototypes back on the unit sphere."""
-        self.prototypes.after_step()
         self.prototypes.to_unit_length()

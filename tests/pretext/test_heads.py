@@ -72,21 +72,3 @@ def test_prototypes_can_be_put_on_the_unit_sphere():
 def test_impossible_prototypes_are_refused(dim, count):
     with pytest.raises(ValueError, match=f"dim={dim} and prototypes={count} must be all positive"):
         Prototypes(dim, count)
-
-
-@pytest.mark.parametrize("weight_norm", [True, False])
-def test_frozen_prototypes_have_no_gradient_at_first(weight_norm):
-    prototypes, z = Prototypes(9, 5, weight_norm=weight_norm, frozen_steps=2), torch.randn(4, 9)
-    moved = []
-    for _ in range(4):
-        prototypes.weight.grad = None
-        prototypes(z).square().sum().backward()
-        moved.append(bool(prototypes.weight.grad.any()))
-        prototypes.after_step()
-    assert moved == [False, False, True, True]
-    assert prototypes.frozen == 0
-
-
-def test_frozen_steps_are_not_negative():
-    with pytest.raises(ValueError, match="frozen_steps=-1 must not be negative"):
-        Prototypes(9, 5, frozen_steps=-1)

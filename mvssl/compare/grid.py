@@ -22,14 +22,7 @@ from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare
 from mvssl.device import Precision, default_device, keep_freed_memory
 from mvssl.encoders import ResNet, create_encoder
-from mvssl.evaluation import (
-    Subset,
-    draw_subsets,
-    extract_embeddings,
-    linear_probe,
-    mel_statistics,
-    save_subsets,
-)
+from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
 from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.seeding import hash_keys
@@ -241,13 +234,10 @@ class Grid:
     def _probe(self, encode: torch.nn.Module) -> NDArray[np.float64]:
         """Embeds the corpus and scores the test split for every label subset."""
         nominal = self._encoder(0)
-        embeddings = extract_embeddings(
-            encode.to(default_device()), self.corpus, seconds=nominal.seconds, sample_rate=nominal.sample_rate
-        )
-        train, valid, test = self.rows.values()
-        return linear_probe(
-            embeddings.values, self.corpus.targets, train=train, valid=valid, test=test, subsets=self.subsets
-        ).scores
+        return probe_subsets(
+            encode.to(default_device()), self.corpus, self.subsets,
+            seconds=nominal.seconds, sample_rate=nominal.sample_rate,
+        )  # fmt: skip
 
     def _supervised(self, cell: Cell) -> None:
         """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""

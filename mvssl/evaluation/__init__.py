@@ -7,7 +7,7 @@ each (`linear_probe`), and see how far the result would move with other test tra
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
-from mvssl.evaluation.efficiency import label_efficiency
+from mvssl.evaluation.efficiency import label_efficiency, probe_subsets
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
@@ -40,6 +40,7 @@ __all__ = [
     "load_subsets",
     "macro",
     "mel_statistics",
+    "probe_subsets",
     "resample_weights",
     "roc_auc",
     "save_subsets",

@@ -1,10 +1,8 @@
 """Batches of crops for pre-training: the same ones whatever the number of worker processes."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import Any, Protocol
 
 import numpy as np
@@ -114,8 +112,8 @@ def loader(
             of the 100 batches.
         seed: Of order and crops.
         sample_rate: In Hz, of the crops.
-        workers: Processes that read ahead; 0 reads each batch when it is asked for, on all cores, which is
-            the faster way where training is on the same cores and the storage is not slow.
+        workers: Processes that read ahead; 0 reads each batch when it is asked for, which is the faster way
+            where training is on the same cores and the storage is not slow.
 
     Raises:
         CorpusError: If the corpus cannot be opened, a track is too short for the views, or there are
@@ -162,7 +160,6 @@ def _require_long_enough(corpus: Corpus, items: NDArray[np.int64], min_seconds: 
 
 
 _Row = tuple[int, int]  # epoch, item
-_Filled = tuple[int, list[Problem]]  # item, and the files that failed before it
 
 
 class _Schedule(Sampler[list[_Row]]):
@@ -217,28 +214,20 @@ class _Crops(Dataset[Batch]):
         return len(self._items)
 
     def __getitems__(self, rows: list[_Row]) -> Batch:
-        return self.read(rows, map)
-
-    def read(self, rows: list[_Row], each: Callable[..., Iterable[list[_Filled]]], parts: int = 1) -> Batch:
-        """Reads a batch in parts, which ``each`` may go through at the same time."""
         crops = tuple(
             _empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
         )
         views = [crop.numpy() for crop in crops]
-
-        def fill(places: range) -> list[_Filled]:
-            return [self._fill(views, place, *rows[place]) for place in places]
-
-        places = [range(part, len(rows), parts) for part in range(parts)]
-        filled = [row for part in zip_longest(*each(fill, places)) for row in part if row]
+        problems: list[Problem] = []
+        items = [self._fill(views, place, *row, problems) for place, row in enumerate(rows)]
         epochs, scheduled = np.array(rows).T
         keys = seeding.hash_keys(self._seed, epochs, scheduled)
-        items = torch.tensor([item for item, _ in filled])
-        return Batch(crops, items, keys, tuple(problem for _, problems in filled for problem in problems))
+        return Batch(crops, torch.tensor(items), keys, tuple(problems))
 
-    def _fill(self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int) -> _Filled:
-        """Writes the crops of one row; gives the item that they are from, and what failed before."""
-        problems: list[Problem] = []
+    def _fill(
+        self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int, problems: list[Problem]
+    ) -> int:
+        """Writes the crops of one row; gives the item that they are from, and notes what failed before."""
         tried = item
         for attempt in range(_MAX_ATTEMPTS):
             # Keyed by the scheduled item: a stand-in that is also scheduled itself gets other crops.
@@ -247,7 +236,7 @@ class _Crops(Dataset[Batch]):
                 tried = int(rng.choice(self._items))
             try:
                 self._read(views, place, tried, rng)
-                return tried, problems
+                return tried
             except AudioFileError as error:
                 problems.append(Problem(str(self._corpus.paths[tried]), error.reason))
         reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[-3:])
@@ -283,10 +272,11 @@ def _empty(*shape: int) -> Tensor:
 
 
 class _OnDemand:
-    """Reads each batch when it is asked for, on as many threads as torch computes on.
+    """Reads each batch when it is asked for, in the thread that asks.
 
-    Reading ahead beside the training would cost more than it saves: each of torch's kernels waits for all of
-    its threads, and thus for every slice of time that one of them loses to a reader.
+    Reading ahead beside a training on the same cores would cost more than it saves: each of torch's kernels
+    waits for all of its threads, and thus for every slice of time that one of them loses to a reader. Nor do
+    several threads help: reading is many short calls, between which they would wait for the interpreter.
     """
 
     def __init__(self, crops: _Crops, schedule: _Schedule) -> None:
@@ -296,10 +286,7 @@ class _OnDemand:
         return len(self._schedule)
 
     def __iter__(self) -> Iterator[Batch]:
-        threads = torch.get_num_threads()
-        with ThreadPoolExecutor(max_workers=threads) as pool:
-            for rows in self._schedule:
-                yield self._crops.read(rows, pool.map, threads)
+        return map(self._crops.__getitems__, self._schedule)
 
 
 def _as_it_is(batch: Any) -> Any:

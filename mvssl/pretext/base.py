@@ -47,6 +47,7 @@ class Pretext(nn.Module, ABC):
 
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
+        min_views: Fewest views of a track that it can learn from.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
@@ -56,6 +57,7 @@ class Pretext(nn.Module, ABC):
     """
 
     learning_rate: ClassVar[float] = 3e-3
+    min_views: ClassVar[int] = 2
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -88,15 +90,20 @@ class Pretext(nn.Module, ABC):
         """
 
 
-def forward_views(module: nn.Module, views: Sequence[Tensor]) -> list[Tensor]:
+def forward_views(module: nn.Module, views: Sequence[Tensor], least: int = 2) -> list[Tensor]:
     """Applies a module to each view; views of one shape share one pass, and its batch statistics.
 
+    Args:
+        module: Maps (batch, ...) to (batch, ...).
+        views: One tensor per view.
+        least: How many views there must be.
+
     Raises:
-        ValueError: If there are fewer than two views, or their batch sizes differ.
+        ValueError: If there are fewer views, or their batch sizes differ.
     """
-    if len(views) < 2 or len({len(view) for view in views}) > 1:
+    if len(views) < least or len({len(view) for view in views}) > 1:
         sizes = [tuple(view.shape) for view in views]
-        raise ValueError(f"at least two views of the same batch size are needed, got shapes {sizes}")
+        raise ValueError(f"at least {least} views of the same batch size are needed, got shapes {sizes}")
     if len({view.shape for view in views}) > 1:
         return [module(view) for view in views]
     return list(module(torch.cat(list(views))).chunk(len(views)))

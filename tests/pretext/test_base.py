@@ -124,7 +124,7 @@ def test_tuples_of_views_are_taken_too():
 
 
 def test_too_few_or_unequal_views_are_refused():
-    with pytest.raises(ValueError, match=r"at least two views .* got shapes \[\(3, 5\)\]"):
+    with pytest.raises(ValueError, match=r"at least 2 views .* got shapes \[\(3, 5\)\]"):
         forward_views(Counter(), [torch.ones(3, 5)])
     with pytest.raises(ValueError, match=r"same batch size .*\(3, 5\), \(2, 5\)"):
         forward_views(Counter(), [torch.ones(3, 5), torch.ones(2, 5)])

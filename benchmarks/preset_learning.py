@@ -31,8 +31,9 @@ BASE: dict[str, Any] = {
     "normalised": True,
 }
 MEL = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+FINE = {**MEL, "n_mels": 64, "n_fft": 1024, "hop_length": 512}
 
-# name → (encoder arguments, training arguments); each differs from the first in one respect
+# name → (encoder arguments, training arguments); each differs in one respect from the first or from "64 mels"
 CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "base": ({}, {}),
     "not normalised": ({"normalised": False}, {}),
@@ -41,7 +42,8 @@ CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "blocks 2 2 2 2": ({"layers": (2, 2, 2, 2)}, {}),
     "three stages": ({"layers": (1, 1, 1)}, {}),
     "attention pooling": ({"pooling": "attention"}, {}),
-    "64 mels": ({"frontend": {**MEL, "n_mels": 64, "n_fft": 1024, "hop_length": 512}}, {}),
+    "64 mels": ({"frontend": FINE}, {}),
+    "64 mels, crops of 2 s": ({"frontend": FINE, "seconds": 2.0}, {}),
     "window 1024": ({"frontend": {**MEL, "n_fft": 1024}}, {}),
     "hop 400": ({"frontend": {**MEL, "hop_length": 400}}, {}),
     "crops of 2 s": ({"seconds": 2.0}, {}),

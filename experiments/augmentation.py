@@ -2,7 +2,7 @@
 
 An encoder that normalises its log-mels hears neither gain nor equaliser, so augmenting them matters less.
 
-python experiments/augmentation.py --steps 400 --out runs/augmentation
+python experiments/augmentation.py --steps 200 --out runs/augmentation
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-parser.add_argument("--steps", type=int, default=400)
+parser.add_argument("--steps", type=int, default=200)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--out", type=Path, default=Path("runs/augmentation"))
 options = parser.parse_args()

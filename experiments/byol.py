@@ -1,6 +1,6 @@
 """What lets BYOL learn in a few hundred steps? Normalised log-mels and a batch norm on projections.
 
-python experiments/byol.py --steps 180 --out runs/byol
+python experiments/byol.py --steps 200 --out runs/byol
 """
 
 import argparse
@@ -15,7 +15,7 @@ from mvssl.evaluation import label_efficiency
 from mvssl.pretext import BYOL
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-parser.add_argument("--steps", type=int, default=180)
+parser.add_argument("--steps", type=int, default=200)
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--out", type=Path, default=Path("runs/byol"))
 options = parser.parse_args()

@@ -65,7 +65,7 @@ def compare(
         data: Folder of audio, JSON Lines manifest, or name of a corpus.
         pretexts: Names of pretexts, separated by commas, or ``all``.
         seeds: Seeds of pre-training, separated by commas.
-        steps: Optimiser steps of each pretext; 180 if neither this nor ``minutes`` is given.
+        steps: Optimiser steps of each pretext; 200 if neither this nor ``minutes`` is given.
         minutes: Stop each pretext by the clock; results then vary with the speed of the machine.
         fractions: Label fractions, separated by commas.
         repeats: Draws of each fraction below 1.
@@ -103,7 +103,7 @@ def _settings(**arguments: Any) -> Settings:
         "seeds": several(arguments["seeds"], int, "seeds"),
         "fractions": several(arguments["fractions"], float, "fractions"),
     }
-    steps = budget(arguments["steps"], arguments["minutes"], default=180)
+    steps = budget(arguments["steps"], arguments["minutes"], default=200)
     return Settings(**{**arguments, "data": str(arguments["data"]), "steps": steps, **lists})
 
 

@@ -36,7 +36,7 @@ def _tiny(**overrides: Any) -> ResNet:
     """Learns on two CPU cores in minutes; the default of the embedded comparison."""
     frontend = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
     config: dict[str, Any] = {
-        "width": 16, "layers": (1, 1, 1, 1), "embed_dim": 256, "pooling": "mean_max", "seconds": 3.0,
+        "width": 16, "layers": (1, 1, 1, 1), "embed_dim": 256, "pooling": "mean_max", "seconds": 2.0,
         "frontend": frontend, "normalised": True,
     }  # fmt: skip
     return ResNet(**{**config, **overrides})

@@ -58,8 +58,7 @@ class SimCLR(Pretext):
         sizes = [self.embed_dim, *hidden, projection_dim]
         self.projector = mlp(sizes, batch_norm=batch_norm, last_bias=last_bias)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         loss = nt_xent(projections, self.temperature, self.reduction)
         return PretextOutput(loss, {}, embeddings, projections)

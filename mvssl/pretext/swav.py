@@ -65,8 +65,7 @@ class SwAV(Pretext):
         self.register_buffer("queue", torch.zeros(code_views, queue_size, projection_dim))
         self.register_buffer("queued", torch.tensor(0))
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         scores = [self.prototypes(z) for z in projections]
         codes = min(self.code_views, len(views))

@@ -183,6 +183,41 @@ def _log_denominators(z: Tensor, temperature: float, decoupled: bool, others: Te
     return torch.cat(sums, 1)
 
 
+def sup_con(projections: Sequence[Tensor], groups: Tensor | None = None, temperature: float = 0.1) -> Tensor:
+    """Contrasts groups of tracks (SupCon, https://arxiv.org/abs/2004.11362, eq. 2: L_out).
+
+    Positives of a sample are the other views of its track and all views of the other tracks of its group;
+    the cross-entropies are averaged over them, outside of the logarithm, and then over samples (the paper
+    adds these). Each denominator holds every other sample. Without groups this is :func:`nt_xent` with the
+    reduction ``"multi_positive"``.
+
+    Args:
+        projections: One (batch, dim) tensor per view; row i of each is a view of track i.
+        groups: (batch,) int64; tracks with the same number are a group, a negative one means no group.
+        temperature: Divides the cosine similarities.
+
+    Raises:
+        ValueError: If the shapes do not fit, or groups are not integers.
+    """
+    with _full_precision(projections) as precise:
+        z = F.normalize(torch.stack(precise), dim=2)
+        views, batch, dim = z.shape
+        alone = -1 - torch.arange(batch, device=z.device)
+        groups = alone if groups is None else groups
+        if groups.shape != (batch,) or groups.dtype != torch.int64:
+            raise ValueError(
+                f"groups must be int64 of shape ({batch},), got {groups.dtype} {tuple(groups.shape)}"
+            )
+        _, members, sizes = torch.where(groups < 0, alone, groups).unique(
+            return_inverse=True, return_counts=True
+        )
+        sums = z.new_zeros(len(sizes), dim).index_add(0, members, z.sum(0))
+        similarities = (z * (sums[members] - z)).sum(2)
+        positives = similarities / (views * sizes[members] - 1) / temperature
+        denominators = _log_denominators(z[None], temperature, False, z.new_empty(0, dim))
+        return denominators.mean() - positives.mean()
+
+
 def byol(
     predictions: Sequence[Tensor],
     targets: Sequence[Tensor],

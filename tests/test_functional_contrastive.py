@@ -1,4 +1,4 @@
-"""What NT-Xent offers beyond the published two-view loss, in loops and against lightly."""
+"""What NT-Xent and SupCon offer beyond the published two-view loss, in loops and against lightly."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mvssl import functional
-from mvssl.functional import nt_xent
+from mvssl.functional import nt_xent, sup_con
 
 BATCH, DIM = 4, 5
 # Where negatives are from, places per track, views.
@@ -205,3 +205,64 @@ def test_a_large_batch_never_holds_all_similarities(peak_memory):
 def test_what_does_not_go_together_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         nt_xent(projections(4), **arguments)
+
+
+# SupCon
+
+
+def naive_sup_con(views, groups, temperature):
+    """SupCon, eq. 2, with the mean over anchors."""
+    rows = [(track, row) for view in views for track, row in enumerate(view)]
+    losses = []
+    for i, (track, anchor) in enumerate(rows):
+        exponentials = [exponential(anchor, row, temperature) for _, row in rows]
+        denominator = sum(exponentials) - exponentials[i]
+        positives = [
+            j
+            for j, (other, _) in enumerate(rows)
+            if j != i and (other == track or (groups[other] == groups[track] and groups[track] >= 0))
+        ]
+        losses.append(mean([-math.log(exponentials[j] / denominator) for j in positives]))
+    return mean(losses)
+
+
+@pytest.mark.parametrize("groups", [[0, 0, 0, 0], [3, -1, 3, -1], [5, 9, -2, 9], [-1] * 4])
+@pytest.mark.parametrize("views", [2, 3])
+def test_sup_con_equals_loops(views, groups):
+    z = projections(views)
+    found = sup_con(z, torch.tensor(groups), 0.3)
+    assert found.item() == pytest.approx(naive_sup_con(z, groups, 0.3), rel=1e-10)
+
+
+def test_sup_con_without_groups_is_nt_xent():
+    z = projections(3)
+    expected = nt_xent(z, 0.2, "multi_positive")
+    for groups in (None, torch.arange(4), torch.full((4,), -1)):
+        torch.testing.assert_close(sup_con(z, groups, 0.2), expected)
+
+
+def test_neither_order_nor_numbers_of_groups_matter():
+    z, groups = projections(2), torch.tensor([2, 7, -1, 2])
+    expected, order = sup_con(z, groups), torch.tensor([3, 1, 0, 2])
+    torch.testing.assert_close(sup_con([view[order] for view in z], groups[order]), expected)
+    torch.testing.assert_close(sup_con(z, torch.tensor([0, 1, -5, 0])), expected)
+    assert not torch.isclose(sup_con(z, torch.tensor([0, 1, 0, 1])), expected)
+
+
+def test_one_point_per_group_is_the_best_there_is():
+    # Three tracks in one place, one far away: each anchor shares its denominator among its positives.
+    z = torch.eye(2)[[0, 0, 0, 1]]
+    found = sup_con([z, z], torch.tensor([4, 4, 4, -1]), 0.02)
+    assert found.item() == pytest.approx(0.75 * math.log(5), abs=1e-5)
+
+
+def test_gradients_of_sup_con_are_those_of_the_function():
+    z = [view.requires_grad_() for view in projections(2, dim=3)]
+    groups = torch.tensor([1, 1, -1, 0])
+    assert torch.autograd.gradcheck(lambda *views: sup_con(views, groups, 0.5), z)
+
+
+@pytest.mark.parametrize("groups", [torch.arange(5), torch.zeros(4), torch.zeros(4, 1).long()])
+def test_groups_are_one_integer_per_track(groups):
+    with pytest.raises(ValueError, match=r"groups must be int64 of shape \(4,\), got torch\.\w+ \([145]"):
+        sup_con(projections(2), groups)

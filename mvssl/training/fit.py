@@ -117,7 +117,7 @@ def fit(
         **recipe: Other fields of :class:`Recipe`.
 
     Raises:
-        CorpusError: If the corpus cannot be used.
+        CorpusError: If the corpus cannot be used, or lacks the groups that the pretext needs.
         FileExistsError: If ``out`` holds a run and ``resume`` is false.
         FloatingPointError: If the loss stops being finite; the last checkpoint is kept.
     """
@@ -128,6 +128,8 @@ def fit(
     encoder: Any = pretext.encoder
     view_chain = chain(views, encoder.seconds) if isinstance(views, str) else views
     corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
+    if pretext.needs_groups:
+        corpus.require_groups()
     folder = prepare_run(Path(out), CHECKPOINT, resume)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)

@@ -40,7 +40,8 @@ class PretextModule(pl.LightningModule):
             group["lr"] = self.peak * warmup_cosine(self.watcher.share(self.global_step), self.recipe.warmup)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(batch)
-        self.output = self.pretext(views)
+        known = {"groups": batch.groups} if self.pretext.needs_groups else {}
+        self.output = self.pretext(views, **known)
         if not torch.isfinite(self.output.loss):
             raise FloatingPointError(
                 f"the loss is {self.output.loss.item()} at step {self.global_step}, on tracks "

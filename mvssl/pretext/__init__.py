@@ -16,13 +16,14 @@ from mvssl.pretext.cola import COLA
 from mvssl.pretext.dino import DINO
 from mvssl.pretext.ema import MovingAverage
 from mvssl.pretext.health import CollapseMonitor, CollapseWarning
+from mvssl.pretext.hybrid import Hybrid
 from mvssl.pretext.simclr import SimCLR
 from mvssl.pretext.supcon import SupCon
 from mvssl.pretext.swav import SwAV
 from mvssl.pretext.vicreg import VICReg
 
 __all__ = [
-    "BYOL", "CLMR", "COLA", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning", "MovingAverage",
-    "Pretext", "PretextOutput", "SimCLR", "SupCon", "SwAV", "VICReg", "create_pretext",
+    "BYOL", "CLMR", "COLA", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning", "Hybrid",
+    "MovingAverage", "Pretext", "PretextOutput", "SimCLR", "SupCon", "SwAV", "VICReg", "create_pretext",
     "forward_views", "list_pretexts", "pretexts", "register_pretext",
 ]  # fmt: skip

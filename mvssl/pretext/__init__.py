@@ -11,6 +11,7 @@ from mvssl.pretext.base import (
     register_pretext,
 )
 from mvssl.pretext.byol import BYOL
+from mvssl.pretext.chunks import forward_in_chunks
 from mvssl.pretext.clmr import CLMR
 from mvssl.pretext.cola import COLA
 from mvssl.pretext.dino import DINO
@@ -25,5 +26,5 @@ from mvssl.pretext.vicreg import VICReg
 __all__ = [
     "BYOL", "CLMR", "COLA", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning", "Hybrid",
     "MovingAverage", "Pretext", "PretextOutput", "SimCLR", "SupCon", "SwAV", "VICReg", "create_pretext",
-    "forward_views", "list_pretexts", "pretexts", "register_pretext",
+    "forward_in_chunks", "forward_views", "list_pretexts", "pretexts", "register_pretext",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """What several test files share: a small rendered corpus and a small encoder."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,3 +38,26 @@ def encoder() -> ResNet:
     torch.manual_seed(0)
     frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
     return ResNet(8, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+
+
+@pytest.fixture
+def peak_memory(tmp_path: Path) -> Callable[[Callable[[], object]], int]:
+    """Most bytes of CPU tensors that exist at a time while a function runs, on top of those before."""
+
+    def peak(function: Callable[[], object]) -> int:
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True, acc_events=True
+        ) as profile:
+            function()
+        profile.export_chrome_trace(str(tmp_path / "trace.json"))
+        events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+        changes = sorted(
+            (event["ts"], event["args"]["Bytes"]) for event in events if event["name"] == "[memory]"
+        )
+        total = highest = 0
+        for _, change in changes:
+            total += change
+            highest = max(highest, total)
+        return highest
+
+    return peak

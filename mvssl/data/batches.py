@@ -1,7 +1,7 @@
 """Batches of crops for pre-training: the same ones whatever the number of worker processes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -56,12 +56,15 @@ class Batch:
         crops: One (batch, samples) float32 tensor per view; lengths may differ between views.
         items: (batch,) int64 rows of the corpus that the crops are from.
         keys: (batch,) uint64, one per scheduled (seed, epoch, item), for whatever else is random.
+        groups: (batch,) int64 numbers of the groups of the items, −1 where unknown; None where the corpus
+            has none.
         problems: Files that failed; other tracks stand in for them.
     """
 
     crops: tuple[Tensor, ...]
     items: Tensor
     keys: NDArray[np.uint64]
+    groups: Tensor | None = None
     problems: tuple[Problem, ...] = ()
 
     def __len__(self) -> int:
@@ -69,14 +72,15 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch with its tensors on a device."""
-        crops = tuple(crop.to(device, non_blocking=True) for crop in self.crops)
-        return replace(self, crops=crops, items=self.items.to(device, non_blocking=True))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The batch in page-locked memory, from which copies to a GPU do not block."""
-        return replace(
-            self, crops=tuple(crop.pin_memory() for crop in self.crops), items=self.items.pin_memory()
-        )
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, move: Callable[[Tensor], Tensor]) -> "Batch":
+        groups = None if self.groups is None else move(self.groups)
+        return replace(self, crops=tuple(map(move, self.crops)), items=move(self.items), groups=groups)
 
 
 def loader(
@@ -205,6 +209,7 @@ class _Crops(Dataset[Batch]):
         self, corpus: Corpus, items: NDArray[np.int64], sampler: CropSampler, seed: int, sample_rate: int
     ) -> None:
         self._corpus = corpus
+        self._groups = corpus.group_numbers()
         self._items = items
         self._sampler = sampler
         self._seed = seed
@@ -222,7 +227,8 @@ class _Crops(Dataset[Batch]):
         items = [self._fill(views, place, *row, problems) for place, row in enumerate(rows)]
         epochs, scheduled = np.array(rows).T
         keys = seeding.hash_keys(self._seed, epochs, scheduled)
-        return Batch(crops, torch.tensor(items), keys, tuple(problems))
+        groups = None if self._groups is None else torch.from_numpy(self._groups[items])
+        return Batch(crops, torch.tensor(items), keys, groups, tuple(problems))
 
     def _fill(
         self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int, problems: list[Problem]

@@ -133,6 +133,27 @@ class Corpus:
             factors={name: values[rows] for name, values in self.factors.items()},
         )
 
+    def group_numbers(self) -> NDArray[np.int64] | None:
+        """(tracks,) a number for each group, −1 where unknown; None when no track has a group."""
+        if self.groups is None:
+            return None
+        names, numbers = np.unique(self.groups, return_inverse=True)
+        return np.where(names[numbers] == "", -1, numbers).astype(np.int64)
+
+    def require_groups(self) -> None:
+        """Checks that a pretext can learn from the groups of training tracks.
+
+        Raises:
+            CorpusError: If no two of them are of one group.
+        """
+        numbers = self.group_numbers()
+        known = [] if numbers is None else numbers[(self.splits == "train") & (numbers >= 0)]
+        if len(np.unique(known)) == len(known):
+            raise CorpusError(
+                f"{self.name}: no two training tracks have the same group; give 'group' (artist, album, "
+                "playlist) in a manifest, or use a pretext that needs no groups"
+            )
+
     def require_labels(self) -> None:
         """Checks that a probe can be trained, chosen and tested on this corpus.
 

@@ -47,8 +47,7 @@ class BarlowTwins(Pretext):
         self.lambda_, self.reduction, self.correction = lambda_, reduction, correction
         self.projector = mlp([self.embed_dim, hidden_dim, hidden_dim, projection_dim], last_bias=False)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         loss = barlow_twins(projections, self.lambda_, self.reduction, self.correction)
         return PretextOutput(loss, {}, embeddings, projections)

@@ -1,10 +1,9 @@
 """The contract of a pretext, and the registry of all of them."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +36,7 @@ class PretextOutput:
         return signs_of_collapse(self.embeddings)
 
 
-class Pretext(nn.Module, ABC):
+class Pretext(nn.Module):
     """Trains an encoder without labels.
 
     A pretext owns the encoder and whatever else its objective needs: heads, predictor, teacher. It is a
@@ -45,22 +44,32 @@ class Pretext(nn.Module, ABC):
     :meth:`after_step` behind the optimiser's step make a complete training loop. Afterwards
     ``pretext.encoder`` is what one keeps.
 
+    A subclass writes :meth:`from_embeddings`, and :meth:`forward` encodes the views before. One whose passes
+    through the encoder are of another kind (masked ones, say) overrides :meth:`forward` instead.
+
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
         min_views: Fewest views of a track that it can learn from.
+        needs_groups: Whether it takes ``groups``, (batch,) int64 numbers of what tracks belong to (artists,
+            say), −1 where unknown, besides the views.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
 
     Raises:
-        TypeError: If the encoder does not say its ``embed_dim``.
+        TypeError: If the encoder does not say its ``embed_dim``, or the class lacks both methods.
     """
 
-    learning_rate: ClassVar[float] = 3e-3
-    min_views: ClassVar[int] = 2
+    learning_rate: float = 3e-3
+    min_views: int = 2
+    needs_groups: bool = False
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
+        if type(self).from_embeddings is Pretext.from_embeddings and self.shares_pass:
+            raise TypeError(
+                f"{type(self).__name__} needs a method from_embeddings(embeddings, views) or forward"
+            )
         if not isinstance(getattr(encoder, "embed_dim", None), int):
             raise TypeError(
                 f"{type(encoder).__name__} has no integer embed_dim: set it to the size of its output"
@@ -72,14 +81,35 @@ class Pretext(nn.Module, ABC):
         """Size of the encoder's output."""
         return int(self.encoder.embed_dim)  # type: ignore[arg-type]
 
-    @abstractmethod
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
+    @property
+    def shares_pass(self) -> bool:
+        """Whether it makes no passes through the encoder but the one that embeds the views."""
+        return type(self).forward is Pretext.forward
+
+    def forward(self, views: Sequence[Tensor], *args: Any, **kwargs: Any) -> PretextOutput:
         """Computes the loss of a batch.
 
         Args:
             views: One tensor per view, audio (batch, samples) or log-mel (batch, bins, frames); row i of
                 each is a view of track i.
+            *args: What else :meth:`from_embeddings` takes.
+            **kwargs: The same by name, such as ``groups``.
         """
+        embeddings = forward_views(self.encoder, views, self.min_views)
+        return self.from_embeddings(embeddings, views, *args, **kwargs)
+
+    def from_embeddings(
+        self, embeddings: Sequence[Tensor], views: Sequence[Tensor], *args: Any, **kwargs: Any
+    ) -> PretextOutput:
+        """Computes the loss of a batch that the encoder has already seen.
+
+        Args:
+            embeddings: Encoder outputs (batch, embed_dim), one per view.
+            views: What they were made of, for teachers and the like.
+            *args: Nothing, unless a subclass says so.
+            **kwargs: The same.
+        """
+        raise TypeError(f"{type(self).__name__} makes passes of its own: call it with the views instead")
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
         """What follows the optimiser's step, such as moving a teacher. Nothing by default.
@@ -101,12 +131,21 @@ def forward_views(module: nn.Module, views: Sequence[Tensor], least: int = 2) ->
     Raises:
         ValueError: If there are fewer views, or their batch sizes differ.
     """
-    if len(views) < least or len({len(view) for view in views}) > 1:
-        sizes = [tuple(view.shape) for view in views]
-        raise ValueError(f"at least {least} views of the same batch size are needed, got shapes {sizes}")
+    require_views(views, least)
     if len({view.shape for view in views}) > 1:
         return [module(view) for view in views]
     return list(module(torch.cat(list(views))).chunk(len(views)))
+
+
+def require_views(views: Sequence[Tensor], least: int = 2) -> None:
+    """Checks that there are at least so many views, all of one batch size.
+
+    Raises:
+        ValueError: If not.
+    """
+    if len(views) < least or len({len(view) for view in views}) > 1:
+        sizes = [tuple(view.shape) for view in views]
+        raise ValueError(f"at least {least} views of the same batch size are needed, got shapes {sizes}")
 
 
 pretexts: Registry[type[Pretext]] = Registry("pretext", group="mvssl.pretexts")

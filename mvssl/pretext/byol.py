@@ -69,8 +69,7 @@ class BYOL(Pretext):
         self.predictor = mlp([projection_dim, predictor_dim, projection_dim], last_bias=last_bias)
         self.target = MovingAverage(encoder, self.projector, momentum=momentum)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         predictions = forward_views(self.predictor, projections)
         loss = byol(predictions, forward_views(self.target, views), self.sum_over)

@@ -34,7 +34,6 @@ class COLA(Pretext):
         )
         self.weight = nn.Parameter(init_std * torch.randn(projection_dim, projection_dim))
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         return PretextOutput(cola(projections, self.weight), {}, embeddings, projections)

@@ -94,8 +94,7 @@ class DINO(Pretext):
         self.register_buffer("center", torch.zeros(prototypes))
         self.register_buffer("temperature", torch.tensor(first_teacher_temperature))
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         students = [self.prototypes(z) for z in projections]
         teachers = forward_views(self.teacher, views[: self.global_views])

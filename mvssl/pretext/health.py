@@ -116,8 +116,10 @@ class CollapseMonitor:
 
         Args:
             step: Steps made so far.
-            terms: Logged values by name; of those it knows, any may be missing.
+            terms: Logged values by name; of those it knows, any may be missing. A member's name in front, as
+                in ``swav/prototype_entropy``, does not matter.
         """
+        terms = {name.rpartition("/")[2]: value for name, value in terms.items()}
         for name, (low, high, words) in _COLLAPSES.items():
             self._rows[name] = self._rows[name] + 1 if low <= terms.get(name, -1.0) <= high else 0
             if self._rows[name] >= self.patience and not self.warned:

@@ -3,17 +3,23 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
-from mvssl.functional import nt_xent
+from mvssl.functional import Negatives, check_negatives, nt_xent
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
 from mvssl.pretext.presets import Preset, presets
+from mvssl.pretext.queue import Queue
 
 
 @register_pretext("simclr", paper="arXiv:2002.05709")
 class SimCLR(Pretext):
     """Contrasts views of a track with the other tracks of the batch (NT-Xent).
+
+    The queue is that of MoCo (arXiv:1911.05722) without its momentum encoder: projections of earlier batches
+    as they were, as in cross-batch memory (arXiv:1912.06798). Let it hold a few batches: the oldest come from
+    an older encoder, and a queue as long as the corpus holds a track's own earlier views as negatives.
 
     Args:
         encoder: Encoder to train.
@@ -25,10 +31,16 @@ class SimCLR(Pretext):
         hidden_layers: Hidden layers of the projector; the paper uses one.
         batch_norm: Whether hidden layers are normalised.
         last_bias: Whether the last layer has a bias.
+        decoupled: Leave the positives out of the denominators, as decoupled contrastive learning does.
+        negatives: Other tracks (``"batch"``), other places of the same track (``"track"``), or both.
+        positions: Places of a track that its views show, in the order place by place, each with the same
+            number of augmentations, at least two; 1 for ``negatives="batch"``.
+        queue_size: Earlier projections, of all views, that are further negatives once there are so many.
         preset: Whose defaults, see :data:`mvssl.pretext.presets.Preset`.
 
     Raises:
-        ValueError: If the temperature is not positive, or the preset unknown.
+        ValueError: If the temperature is not positive, the queue's size negative, a name unknown, or
+            ``negatives``, ``positions`` and the queue do not go together.
     """
 
     @presets(
@@ -47,19 +59,30 @@ class SimCLR(Pretext):
         hidden_layers: int = 1,
         batch_norm: bool = True,
         last_bias: bool = True,
+        decoupled: bool = False,
+        negatives: Negatives = "batch",
+        positions: int = 1,
+        queue_size: int = 0,
         *,
         preset: Preset = "paper",
     ) -> None:
         super().__init__(encoder)
         if temperature <= 0:
             raise ValueError(f"temperature={temperature} must be positive")
-        self.temperature, self.reduction = temperature, reduction
+        check_negatives(negatives, positions, queue_size > 0)
+        self.temperature, self.reduction, self.decoupled = temperature, reduction, decoupled
+        self.negatives, self.positions, self.min_views = negatives, positions, 2 * positions
         hidden = [self.embed_dim if hidden_dim is None else hidden_dim] * hidden_layers
         sizes = [self.embed_dim, *hidden, projection_dim]
         self.projector = mlp(sizes, batch_norm=batch_norm, last_bias=last_bias)
+        self.queue = Queue(queue_size, projection_dim)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        loss = nt_xent(projections, self.temperature, self.reduction)
+        queued = self.queue.full()
+        loss = nt_xent(
+            projections, self.temperature, self.reduction, self.decoupled, self.negatives, self.positions,
+            None if queued is None else queued[0],
+        )  # fmt: skip
+        self.queue.push([torch.cat(projections)])
         return PretextOutput(loss, {}, embeddings, projections)

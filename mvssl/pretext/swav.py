@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from mvssl.functional import swav
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import Prototypes, UnitLength, mlp
 from mvssl.pretext.health import prototype_usage
+from mvssl.pretext.queue import Queue
 
 
 @register_pretext("swav", paper="arXiv:2006.09882")
@@ -36,9 +36,6 @@ class SwAV(Pretext):
         ValueError: If a number is not positive (the queue's may be zero).
     """
 
-    queue: Tensor
-    queued: Tensor
-
     def __init__(
         self,
         encoder: nn.Module,
@@ -52,45 +49,33 @@ class SwAV(Pretext):
         queue_size: int = 0,
     ) -> None:
         super().__init__(encoder)
-        if min(temperature, epsilon, iterations, code_views) <= 0 or queue_size < 0:
+        if min(temperature, epsilon, iterations, code_views) <= 0:
             raise ValueError(
                 f"temperature={temperature}, epsilon={epsilon}, iterations={iterations} and "
-                f"code_views={code_views} must be positive, queue_size={queue_size} not negative"
+                f"code_views={code_views} must be positive"
             )
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.code_views = code_views
         self.projector = nn.Sequential(*mlp([self.embed_dim, hidden_dim, projection_dim]), UnitLength())
         self.prototypes = Prototypes(projection_dim, prototypes)
         self.prototypes.to_unit_length()
-        self.register_buffer("queue", torch.zeros(code_views, queue_size, projection_dim))
-        self.register_buffer("queued", torch.tensor(0))
+        self.queue = Queue(queue_size, projection_dim, lanes=code_views)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         scores = [self.prototypes(z) for z in projections]
-        codes = min(self.code_views, len(views))
+        codes = min(self.code_views, len(embeddings))
         loss = swav(
             scores, codes, self._queued_scores(codes), self.temperature, self.epsilon, self.iterations
         )
-        if self.training:
-            self._enqueue(projections[:codes])
+        self.queue.push(projections[:codes])
         terms = prototype_usage(scores[:codes], self.temperature)
         return PretextOutput(loss, terms, embeddings, projections)
 
     def _queued_scores(self, codes: int) -> list[Tensor]:
         """Scores of what is in the queue, by today's prototypes; none before it is full."""
-        size = self.queue.shape[1]
-        if not size or int(self.queued) < size:
-            return []
-        return [self.prototypes(view).detach() for view in self.queue[:codes]]
-
-    @torch.no_grad()
-    def _enqueue(self, projections: Sequence[Tensor]) -> None:
-        if size := self.queue.shape[1]:
-            newest = torch.stack(list(projections))[:, :size]
-            self.queue[: len(newest)] = torch.cat([newest, self.queue[: len(newest)]], 1)[:, :size]
-            self.queued += newest.shape[1]
+        queued = self.queue.full()
+        return [] if queued is None else [self.prototypes(view).detach() for view in queued[:codes]]
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
         """Puts the prototypes back on the unit sphere."""

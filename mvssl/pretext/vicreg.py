@@ -59,8 +59,7 @@ class VICReg(Pretext):
         self.redundancy, self.eps = redundancy, eps
         self.projector = mlp([self.embed_dim, hidden_dim, hidden_dim, projection_dim], last_bias=False)
 
-    def forward(self, views: Sequence[Tensor]) -> PretextOutput:
-        embeddings = forward_views(self.encoder, views)
+    def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         found = vicreg_terms(projections, self.eps, self.redundancy)
         terms = dict(zip(self.weights, found, strict=True))

@@ -14,6 +14,7 @@ from mvssl.data import Batch, Corpus, Problem, loader, open_corpus
 from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
 from mvssl.encoders import create_encoder, save_encoder
 from mvssl.pretext import Pretext, create_pretext
+from mvssl.pretext.chunks import require_chunks
 from mvssl.training.run import environment, prepare_run, write_json, write_text
 from mvssl.views import ViewChain, chain
 
@@ -39,6 +40,8 @@ class Recipe:
         checkpoint_every: Steps between checkpoints; 0 writes one at the end only.
         log_every: Steps between logged rows.
         minutes: Stop by the clock. A run then depends on the speed of the machine.
+        chunk: Most tracks that are encoded at a time, for batches that the memory does not hold otherwise,
+            see :func:`mvssl.pretext.forward_in_chunks`; None encodes the batch at once.
     """
 
     steps: int
@@ -53,6 +56,7 @@ class Recipe:
     checkpoint_every: int = 0
     log_every: int = 10
     minutes: float | None = None
+    chunk: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2 or self.log_every < 1 or self.checkpoint_every < 0:
@@ -117,17 +121,22 @@ def fit(
         **recipe: Other fields of :class:`Recipe`.
 
     Raises:
-        CorpusError: If the corpus cannot be used.
+        CorpusError: If the corpus cannot be used, or lacks the groups that the pretext needs.
         FileExistsError: If ``out`` holds a run and ``resume`` is false.
         FloatingPointError: If the loss stops being finite; the last checkpoint is kept.
+        TypeError: If ``chunk`` is given and the pretext cannot be trained in chunks.
     """
     from mvssl.training.lightning import train
 
     keep_freed_memory()
     settings = Recipe(steps=steps, **recipe)
+    if settings.chunk is not None:
+        require_chunks(pretext, settings.chunk)
     encoder: Any = pretext.encoder
     view_chain = chain(views, encoder.seconds) if isinstance(views, str) else views
     corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
+    if pretext.needs_groups:
+        corpus.require_groups()
     folder = prepare_run(Path(out), CHECKPOINT, resume)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
@@ -165,6 +174,7 @@ def pretrain(
     minutes: float | None = None,
     precision: Precision = "auto",
     workers: int | None = None,
+    chunk: int | None = None,
 ) -> FitResult:
     """Pre-trains one encoder and leaves ``encoder.safetensors`` and ``encoder.json``.
 
@@ -186,6 +196,7 @@ def pretrain(
         minutes: Stop by the clock; the result then varies with the speed of the machine.
         precision: Of the encoder: auto, fp32 or bf16.
         workers: Processes that read audio; by default none on a CPU-only machine.
+        chunk: Most tracks that are encoded at a time; by default the whole batch.
     """
     arguments = dict(locals())
     folder = Path(out)
@@ -195,7 +206,7 @@ def pretrain(
     result = fit(
         model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
         batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
-        minutes=minutes, seed=seed, precision=precision, workers=workers,
+        minutes=minutes, seed=seed, precision=precision, workers=workers, chunk=chunk,
     )  # fmt: skip
     write_text(folder / "config.yaml", yaml.safe_dump(arguments, sort_keys=False))
     write_json(folder / "environment.json", {**environment(), "seconds": result.seconds})

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from mvssl.data import Batch, Problem
 from mvssl.device import default_device, uses_bf16
 from mvssl.optim import adamw, warmup_cosine
-from mvssl.pretext import CollapseMonitor, Pretext, PretextOutput
+from mvssl.pretext import CollapseMonitor, Pretext, PretextOutput, forward_in_chunks
 from mvssl.training.fit import CHECKPOINT, ENDLESS, FitResult, Recipe
 from mvssl.training.log import RunLog
 from mvssl.views import ViewChain
@@ -40,7 +40,11 @@ class PretextModule(pl.LightningModule):
             group["lr"] = self.peak * warmup_cosine(self.watcher.share(self.global_step), self.recipe.warmup)
         with torch.autocast(self.device.type, enabled=False):
             views = self.views(batch)
-        self.output = self.pretext(views)
+        known = {"groups": batch.groups} if self.pretext.needs_groups else {}
+        if self.recipe.chunk is None:
+            self.output = self.pretext(views, **known)
+        else:
+            self.output = forward_in_chunks(self.pretext, views, self.recipe.chunk, **known)
         if not torch.isfinite(self.output.loss):
             raise FloatingPointError(
                 f"the loss is {self.output.loss.item()} at step {self.global_step}, on tracks "

@@ -1,7 +1,7 @@
 """View chains: a sampler that crops, and the transforms that make views of the crops."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -91,14 +91,15 @@ chains: Registry[Callable[..., ViewChain]] = Registry("view chain")
 """View chains by name: functions ``(sampler) -> ViewChain``."""
 
 
-def chain(name: str, length: float = 3.0, n_views: int = 2, **kwargs: float | None) -> ViewChain:
+def chain(name: str, length: float = 3.0, n_views: int = 2, **kwargs: Any) -> ViewChain:
     """Creates a registered chain.
 
     Args:
         name: One of ``chains.names()``.
         length: Length of a crop in seconds.
         n_views: Number of views per track.
-        **kwargs: ``min_gap`` and ``max_gap`` in seconds, see :class:`~mvssl.views.samplers.Crops`.
+        **kwargs: ``min_gap`` and ``max_gap`` in seconds, ``repeats``: see
+            :class:`~mvssl.views.samplers.Crops`.
     """
     view_chain: ViewChain = chains.create(name, Crops(length, n_views, **kwargs))
     return view_chain

@@ -1,5 +1,5 @@
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -261,3 +261,14 @@ def test_batches_are_in_page_locked_memory(corpus):
     batch = load(corpus, workers=1)[0]
     assert all(crop.is_pinned() for crop in batch.crops)
     assert torch.equal(batch.to("cuda").crops[0].cpu(), batch.crops[0])
+
+
+def test_groups_of_the_items(corpus):
+    assert all(batch.groups is None for batch in load(corpus))
+    names = np.array([f"artist {n // 3}" if n % 4 else "" for n in range(20)])
+    grouped = replace(corpus, groups=names)
+    for workers in (0, 1):
+        for batch in load(grouped, workers=workers):
+            assert batch.groups.dtype == torch.int64
+            np.testing.assert_array_equal(batch.groups, grouped.group_numbers()[batch.items])
+    assert batch.to("meta").groups.device.type == "meta"

@@ -446,3 +446,35 @@ def test_a_corpus_prints_as_one_line(tmp_path):
         f"Corpus({corpus.name!r}: 8 tracks (4 train, 2 valid, 2 test), 0.0 h, "
         f"{len(corpus.vocabulary)} tags, 0 files left out)"
     )
+
+
+# Groups
+
+
+@pytest.mark.filterwarnings("ignore:.*groups are in more than one split")
+def test_groups_have_numbers(tmp_path):
+    rows = make_tracks(tmp_path, 8, group=lambda n: None if n % 3 == 0 else f"artist {n % 3}", split=split_of)
+    corpus = open_corpus(write_manifest(tmp_path, rows))
+    numbers = corpus.group_numbers()
+    assert numbers.dtype == np.int64
+    for number, name in zip(numbers, corpus.groups, strict=True):
+        assert (number == -1) == (name == "")
+        assert ((numbers == number) == (corpus.groups == name)).all()
+    corpus.require_groups()
+
+
+@pytest.mark.filterwarnings("ignore:.*groups are in more than one split")
+def test_groups_that_no_two_training_tracks_share_are_none(tmp_path):
+    rows = make_tracks(tmp_path, 8, group=lambda n: n, split=split_of)
+    with pytest.raises(CorpusError, match="no two training tracks have the same group; give 'group'"):
+        open_corpus(write_manifest(tmp_path, rows)).require_groups()
+    for row in rows:
+        row["group"] = "one artist" if row["split"] != "train" else None
+    with pytest.raises(CorpusError, match="use a pretext that needs no groups"):
+        open_corpus(write_manifest(tmp_path, rows)).require_groups()
+    for row in rows:
+        del row["group"]
+    corpus = open_corpus(write_manifest(tmp_path, rows))
+    assert corpus.group_numbers() is None
+    with pytest.raises(CorpusError, match="no two training tracks"):
+        corpus.require_groups()

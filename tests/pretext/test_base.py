@@ -84,11 +84,47 @@ class Encoder(nn.Module):
     embed_dim = 4
 
 
-def test_a_pretext_must_have_a_forward(encoder):
+def test_a_pretext_must_have_a_loss(encoder):
     class Nothing(Pretext): ...
 
-    with pytest.raises(TypeError, match=r"abstract method '?forward"):
+    with pytest.raises(TypeError, match=r"Nothing needs a method from_embeddings\(embeddings, views\)"):
         Nothing(encoder)
+
+
+class Simple(Pretext):
+    """Only the loss of embeddings."""
+
+    def from_embeddings(self, embeddings, views, factor=1.0):
+        loss = factor * torch.stack(list(embeddings)).square().mean()
+        return PretextOutput(loss, {"views": torch.tensor(len(views))}, embeddings)
+
+
+def test_views_are_encoded_for_a_loss_of_embeddings(encoder, views):
+    pretext = Simple(encoder).eval()
+    assert pretext.shares_pass
+    output = pretext(views)
+    for view, embedding in zip(views, output.embeddings, strict=True):
+        torch.testing.assert_close(embedding, encoder(view))
+    assert output.terms["views"] == 2
+    torch.testing.assert_close(pretext(views, 3.0).loss, 3 * output.loss)
+    torch.testing.assert_close(pretext(views, factor=3.0).loss, 3 * output.loss)
+    assert torch.equal(pretext.from_embeddings(output.embeddings, views).loss, output.loss)
+
+
+def test_as_few_views_are_encoded_as_a_pretext_can_learn_from(encoder, views):
+    pretext = Simple(encoder)
+    pretext.min_views = 1
+    assert len(pretext(views[:1]).embeddings) == 1
+    pretext.min_views = 3
+    with pytest.raises(ValueError, match="at least 3 views"):
+        pretext(views)
+
+
+def test_a_pretext_with_passes_of_its_own_has_no_loss_of_embeddings(encoder, views):
+    pretext = Mine(encoder)
+    assert not pretext.shares_pass
+    with pytest.raises(TypeError, match="Mine makes passes of its own"):
+        pretext.from_embeddings([], views)
 
 
 class Counter(nn.Module):

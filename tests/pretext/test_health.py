@@ -116,3 +116,9 @@ def test_the_monitor_needs_no_particular_terms():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         monitor.watch(1, {"loss": 0.0})
+
+
+def test_the_monitor_knows_the_terms_of_a_hybrids_members():
+    monitor = CollapseMonitor(patience=1)
+    with pytest.warns(CollapseWarning, match=r"all tracks go to one prototype \(prototype_entropy 0.01\)"):
+        monitor.watch(1, {**HEALTHY, "swav/prototype_entropy": 0.01})

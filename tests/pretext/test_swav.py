@@ -43,8 +43,8 @@ def test_a_full_queue_takes_part_in_the_assignment(encoder, views):
         torch.testing.assert_close(output.loss, swav([pretext.prototypes(z) for z in output.projections]))
     for i in range(2):
         newest = torch.cat([second.projections[i], first.projections[i]])[:20]
-        torch.testing.assert_close(pretext.queue[i], newest.detach())
-    queued = [pretext.prototypes(view) for view in pretext.queue]
+        torch.testing.assert_close(pretext.queue.rows[i], newest.detach())
+    queued = [pretext.prototypes(view) for view in pretext.queue.rows]
     third = pretext(views)
     scores = [pretext.prototypes(z) for z in third.projections]
     torch.testing.assert_close(third.loss, swav(scores, queued=queued))
@@ -55,7 +55,7 @@ def test_a_full_queue_takes_part_in_the_assignment(encoder, views):
 def test_a_batch_may_be_larger_than_the_queue(encoder, views):
     pretext = SwAV(encoder, projection_dim=8, prototypes=6, queue_size=5)
     output = pretext(views)
-    torch.testing.assert_close(pretext.queue[1], output.projections[1][:5].detach())
+    torch.testing.assert_close(pretext.queue.rows[1], output.projections[1][:5].detach())
     assert pretext(views).loss.isfinite()
 
 
@@ -70,7 +70,7 @@ def test_the_queue_stands_in_the_state(encoder, views):
 def test_evaluation_does_not_fill_the_queue(encoder, views):
     pretext = SwAV(encoder, projection_dim=8, prototypes=6, queue_size=12).eval()
     pretext(views)
-    assert pretext.queued == 0
+    assert pretext.queue.filled == 0
 
 
 def test_the_use_of_prototypes_is_logged(pretext, views):
@@ -86,5 +86,5 @@ def test_the_use_of_prototypes_is_logged(pretext, views):
 def test_numbers_must_be_positive(encoder, name):
     with pytest.raises(ValueError, match=rf"{name}=0.* must be positive"):
         SwAV(encoder, **{name: 0})
-    with pytest.raises(ValueError, match=r"queue_size=-1 not negative"):
+    with pytest.raises(ValueError, match=r"queue_size=-1 must not be negative"):
         SwAV(encoder, queue_size=-1)

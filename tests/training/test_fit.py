@@ -4,14 +4,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 import mvssl
 from mvssl.data import CorpusError, open_corpus
 from mvssl.encoders import ResNet, load_encoder
-from mvssl.pretext import BYOL, DINO, CollapseWarning, Pretext, PretextOutput, SimCLR, SwAV
+from mvssl.pretext import BYOL, DINO, CollapseWarning, Hybrid, Pretext, PretextOutput, SimCLR, SupCon, SwAV
 from mvssl.training import read_metrics
 from mvssl.training.fit import Recipe
 
@@ -59,7 +61,11 @@ def test_the_loss_goes_down(music, tmp_path):
     assert sum(losses[-10:]) / 10 < sum(losses[:10]) / 10 - 0.1
 
 
-@pytest.mark.parametrize("kind", [SimCLR, BYOL, DINO, SwAV])
+def _queued(encoder):
+    return SimCLR(encoder, queue_size=40)
+
+
+@pytest.mark.parametrize("kind", [SimCLR, BYOL, DINO, SwAV, _queued, Hybrid])
 def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(kind, music, tmp_path):
     torch.manual_seed(1)
     whole = kind(_encoder())
@@ -229,3 +235,51 @@ def test_pretrain_from_the_command_line_survives_a_kill(music, tmp_path):
     assert (out / "encoder.safetensors").read_bytes() == (straight / "encoder.safetensors").read_bytes()
     assert json.loads((out / "encoder.json").read_text())["class"] == "ResNet"
     assert {"config.yaml", "environment.json", "metrics.csv", "last.ckpt"} <= set(os.listdir(out))
+
+
+def test_a_batch_may_be_encoded_in_chunks(music, tmp_path):
+    weights, losses, sizes = [], [], []
+    for chunk in (None, 3):
+        pretext = SimCLR(_encoder())
+        pretext.encoder.eval()  # its batch norms would see chunks
+        sizes.append(set())
+        pretext.encoder.register_forward_pre_hook(lambda _, views, seen=sizes[-1]: seen.add(len(views[0])))
+        _fit(pretext, music, tmp_path / str(chunk), steps=3, chunk=chunk, learning_rate=1e-4)
+        weights.append(_weights(pretext))
+        losses.append([row["loss"] for row in read_metrics(tmp_path / str(chunk))])
+    assert sizes == [{16}, {6, 4}]  # of two views together
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=2e-4)
+
+
+def test_what_cannot_be_encoded_in_chunks_is_refused_before_training(music, tmp_path):
+    with pytest.raises(TypeError, match="_Diverges makes passes of its own"):
+        _fit(_Diverges(_encoder()), music, tmp_path, chunk=4)
+    with pytest.raises(ValueError, match="chunk=0 must be positive"):
+        _fit(SimCLR(_encoder()), music, tmp_path, chunk=0)
+    assert not list(tmp_path.iterdir())
+
+
+class _Grouped(SupCon):
+    """Remembers the groups it is told."""
+
+    def from_embeddings(self, embeddings, views, groups=None):
+        self.told = [*getattr(self, "told", []), groups]
+        return super().from_embeddings(embeddings, views, groups)
+
+
+@pytest.mark.parametrize("chunk", [None, 4])
+def test_groups_reach_the_pretext_that_needs_them(music, tmp_path, chunk):
+    corpus = open_corpus(music, min_seconds=1.0)
+    corpus = replace(corpus, groups=np.array([f"artist {n % 5}" for n in range(len(corpus))]))
+    pretext = _Grouped(_encoder())
+    _fit(pretext, corpus, tmp_path, steps=2, chunk=chunk)
+    assert [groups.shape for groups in pretext.told] == [(8,), (8,)]
+    assert 1 < len(torch.cat(pretext.told).unique()) <= 5
+
+
+def test_a_corpus_without_groups_is_refused_before_training(music, tmp_path):
+    with pytest.raises(CorpusError, match="no two training tracks have the same group"):
+        _fit(Hybrid(encoder := _encoder(), (SupCon(encoder), "vicreg")), music, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -89,6 +89,7 @@ def test_which_view_comes_first_is_random():
         (Crops(3.0, 1, min_gap=5.0), 3.0),
         (Crops(3.0, 2, min_gap=1.0), 7.0),
         (Crops(3.0, 3, max_gap=1.0), 9.0),
+        (Crops(3.0, 4, repeats=2), 3.0),
     ],
 )
 def test_the_shortest_track(sampler, shortest):
@@ -107,8 +108,20 @@ def test_the_shortest_track(sampler, shortest):
         ({"min_gap": -1.0}, "min_gap=-1.0"),
         ({"min_gap": 2.0, "max_gap": 1.0}, "min_gap=2.0, max_gap=1.0"),
         ({"max_gap": -0.5}, "max_gap=-0.5"),
+        ({"n_views": 3, "repeats": 2}, "n_views=3 must be a multiple of repeats=2"),
+        ({"repeats": 0}, "n_views=2 must be a multiple of repeats=0"),
     ],
 )
 def test_impossible_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Crops(**arguments)
+
+
+@pytest.mark.parametrize("gaps", [(None, None), (0.5, 2.0)])
+def test_repeated_crops_are_the_same_ones_in_a_row(gaps):
+    repeated, once = Crops(1.0, 6, *gaps, repeats=3), Crops(1.0, 2, *gaps)
+    assert repeated.seconds == (1.0,) * 6
+    assert repeated.min_seconds == once.min_seconds
+    starts = draws(repeated, 12.0, count=20)
+    np.testing.assert_array_equal(starts, np.repeat(draws(once, 12.0, count=20), 3, axis=1))
+    assert len(np.unique(starts)) == 40

@@ -1,0 +1,58 @@
+"""SupCon."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from mvssl.functional import sup_con
+from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
+from mvssl.pretext.heads import mlp
+
+
+@register_pretext("supcon", paper="arXiv:2004.11362")
+class SupCon(Pretext):
+    """SimCLR in which tracks of a group (artist, album, playlist) are positives of each other.
+
+    How much groups count depends on how often two tracks of one meet in a batch: with 100 equal groups and
+    batches of 96, six tracks in ten find another of their group.
+
+    Args:
+        encoder: Encoder to train.
+        hidden_dim: Size of the hidden layer of the projector; ``None`` takes the size of the embedding, as
+            the paper does.
+        projection_dim: Size of the projection; the paper uses 128.
+        temperature: Divides the cosine similarities; the paper's best is 0.1.
+
+    Raises:
+        ValueError: If the temperature is not positive.
+    """
+
+    needs_groups = True
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hidden_dim: int | None = None,
+        projection_dim: int = 128,
+        temperature: float = 0.1,
+    ) -> None:
+        super().__init__(encoder)
+        if temperature <= 0:
+            raise ValueError(f"temperature={temperature} must be positive")
+        self.temperature = temperature
+        hidden = self.embed_dim if hidden_dim is None else hidden_dim
+        self.projector = mlp([self.embed_dim, hidden, projection_dim])
+
+    def from_embeddings(
+        self, embeddings: Sequence[Tensor], views: Sequence[Tensor], groups: Tensor | None = None
+    ) -> PretextOutput:
+        """Computes the loss; without groups each track is alone.
+
+        Args:
+            embeddings: Encoder outputs (batch, embed_dim), one per view.
+            views: What they were made of.
+            groups: (batch,) int64, see :func:`mvssl.functional.sup_con`.
+        """
+        projections = forward_views(self.projector, embeddings)
+        loss = sup_con(projections, groups, self.temperature)
+        return PretextOutput(loss, {}, embeddings, projections)

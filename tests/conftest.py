@@ -1,7 +1,11 @@
 """What several test files share: a small rendered corpus and a small encoder."""
 
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,3 +40,28 @@ def encoder() -> ResNet:
     torch.manual_seed(0)
     frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
     return ResNet(8, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+
+
+@pytest.fixture(scope="session")
+def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
+    """Calls a function of a test file on several gloo processes; gives what it returned on each."""
+
+    def call(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
+        folder = tmp_path_factory.mktemp("processes")
+        torch.save(arguments, folder / "arguments.pt")
+        told = [function.__code__.co_filename, function.__name__, str(folder)]
+        command = [sys.executable, str(Path(__file__).with_name("processes.py")), *told]
+        running = []
+        try:
+            for rank in range(size):
+                with open(folder / f"{rank}.txt", "w") as text:
+                    running.append(subprocess.Popen([*command, str(rank), str(size)], stderr=text))
+            codes = [process.wait(timeout=120) for process in running]
+        finally:
+            for process in running:
+                process.kill()
+        if any(codes):
+            pytest.fail("\n".join((folder / f"{rank}.txt").read_text() for rank in range(size)))
+        return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
+
+    return call

@@ -45,6 +45,11 @@ class Pretext(nn.Module, ABC):
     :meth:`after_step` behind the optimiser's step make a complete training loop. Afterwards
     ``pretext.encoder`` is what one keeps.
 
+    On several processes, :meth:`forward` sees this process's share of a batch and computes the loss, and
+    whatever it remembers, of the whole batch. What the loss compares across tracks goes through
+    :func:`mvssl.distributed.gather`, a mean over tracks through :func:`mvssl.distributed.mean`, and batch norms
+    are :class:`mvssl.distributed.BatchNorm`. Embeddings and projections in the output stay those of the share.
+
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
         min_views: Fewest views of a track that it can learn from.
@@ -115,6 +120,9 @@ pretexts: Registry[type[Pretext]] = Registry("pretext", group="mvssl.pretexts")
 
 def register_pretext(name: str, *, paper: str = "", summary: str = "") -> Callable[[P], P]:
     """Class decorator that registers a pretext.
+
+    What it promises, on several processes too, stands in :class:`Pretext`; ``tests/pretext`` checks all that
+    are registered.
 
     Args:
         name: What users type.

@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import nt_xent
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
@@ -61,5 +62,5 @@ class SimCLR(Pretext):
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         embeddings = forward_views(self.encoder, views)
         projections = forward_views(self.projector, embeddings)
-        loss = nt_xent(projections, self.temperature, self.reduction)
+        loss = nt_xent(gather(projections), self.temperature, self.reduction)
         return PretextOutput(loss, {}, embeddings, projections)

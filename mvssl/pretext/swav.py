@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import swav
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import Prototypes, UnitLength, mlp
@@ -68,13 +69,14 @@ class SwAV(Pretext):
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         embeddings = forward_views(self.encoder, views)
         projections = forward_views(self.projector, embeddings)
-        scores = [self.prototypes(z) for z in projections]
+        whole = gather(projections)
+        scores = [self.prototypes(z) for z in whole]
         codes = min(self.code_views, len(views))
         loss = swav(
             scores, codes, self._queued_scores(codes), self.temperature, self.epsilon, self.iterations
         )
         if self.training:
-            self._enqueue(projections[:codes])
+            self._enqueue(whole[:codes])
         terms = prototype_usage(scores[:codes], self.temperature)
         return PretextOutput(loss, terms, embeddings, projections)
 

@@ -1,8 +1,9 @@
 """What several test files share: a small rendered corpus and a small encoder."""
 
+import multiprocessing
 import os
-import subprocess
-import sys
+import runpy
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,23 +46,28 @@ def encoder() -> ResNet:
 @pytest.fixture(scope="session")
 def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
     """Calls a function of a test file on several gloo processes; gives what it returned on each."""
+    server = multiprocessing.get_context("forkserver")
+    # Imported once for all; the last is what optimisers and DistributedDataParallel import when used first.
+    server.set_forkserver_preload(["torch.distributed", "mvssl.pretext", "mvssl.encoders", "torch._dynamo"])
 
     def call(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
         folder = tmp_path_factory.mktemp("processes")
         torch.save(arguments, folder / "arguments.pt")
-        told = [function.__code__.co_filename, function.__name__, str(folder)]
-        command = [sys.executable, str(Path(__file__).with_name("processes.py")), *told]
-        running = []
-        try:
-            for rank in range(size):
-                with open(folder / f"{rank}.txt", "w") as text:
-                    running.append(subprocess.Popen([*command, str(rank), str(size)], stderr=text))
-            codes = [process.wait(timeout=120) for process in running]
-        finally:
-            for process in running:
-                process.kill()
-        if any(codes):
-            pytest.fail("\n".join((folder / f"{rank}.txt").read_text() for rank in range(size)))
+        told = {"file": function.__code__.co_filename, "function": function.__name__, "folder": folder}
+        script = str(Path(__file__).with_name("processes.py"))
+        ranks = [{"TOLD": {**told, "rank": rank, "size": size}} for rank in range(size)]
+        running = [server.Process(target=runpy.run_path, args=(script, rank), daemon=True) for rank in ranks]
+        for process in running:
+            process.start()
+        last = time.monotonic() + 120
+        for process in running:
+            process.join(max(last - time.monotonic(), 0))
+        codes = [process.exitcode for process in running]
+        for process in running:
+            process.kill()
+        if codes != [0] * size:
+            errors = [path.read_text() for path in sorted(folder.glob("*.txt"))]
+            pytest.fail("\n".join([f"exit codes {codes} of processes; None has not ended", *errors]))
         return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
 
     return call

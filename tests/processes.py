@@ -1,7 +1,7 @@
-"""Runs a function of a file on one of several processes: the fixture ``on_processes`` starts it."""
+"""What runs on each of several processes: the fixture ``on_processes`` forks them, and says what in ``TOLD``."""
 
 import importlib.util
-import sys
+import traceback
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,18 +9,21 @@ import torch
 import torch.distributed as dist
 
 
-def main(file: str, function: str, folder: str, rank: str, size: str) -> None:
+def main(file: str, function: str, folder: Path, rank: int, size: int) -> None:
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("told", file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    store = dist.FileStore(f"{folder}/store", int(size))
-    arguments = torch.load(f"{folder}/arguments.pt", weights_only=False)
-    dist.init_process_group("cpu:gloo", None, timedelta(seconds=30), int(size), int(rank), store)
-    result = getattr(module, function)(*arguments)
+    arguments = torch.load(folder / "arguments.pt", weights_only=False)
+    store = dist.FileStore(str(folder / "store"), size)
+    # Not plainly "gloo", where some more of torch has gradients than on a group's default backend.
+    dist.init_process_group("cpu:gloo", None, timedelta(seconds=30), size, rank, store)
+    torch.save(getattr(module, function)(*arguments), folder / f"{rank}.pt")
     dist.destroy_process_group()
-    torch.save(result, Path(folder) / f"{rank}.pt")
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+try:
+    main(**globals()["TOLD"])
+except BaseException:
+    (globals()["TOLD"]["folder"] / f"{globals()['TOLD']['rank']}.txt").write_text(traceback.format_exc())
+    raise

@@ -1,7 +1,7 @@
 """What makes training on several processes equal to training on one with the whole batch.
 
-Losses of pretexts couple the tracks of a batch, and so do batch norms. Here every process takes its share of
-the rows, in the order of ranks; the loss, its gradient and all statistics are those of the whole batch::
+Losses of pretexts compare the tracks of a batch, and so do batch norms. Each process takes its share of the
+rows, in the order of ranks; the loss, its gradient and all statistics are those of the whole batch::
 
     pretext = convert_batch_norms(SimCLR(encoder))
     model = torch.nn.parallel.DistributedDataParallel(pretext)
@@ -60,7 +60,7 @@ def mean(tensors: Sequence[Tensor], rows: int) -> list[Tensor]:
 
     Args:
         tensors: Floating means over the rows of this process, of any shapes.
-        rows: How many they are; may differ between processes.
+        rows: How many they are, at least one; may differ between processes.
     """
     if world_size() == 1:
         return list(tensors)
@@ -103,8 +103,8 @@ def _check_sizes(tensors: Sequence[Tensor]) -> None:
     rows, elements = zip(*torch.stack(sizes).tolist(), strict=True)
     if len(set(rows)) > 1 or len(set(elements)) > 1:
         raise ValueError(
-            f"processes have batches of {list(rows)} rows with {list(elements)} elements: they must be of one "
-            f"size; drop the last, incomplete batch (drop_last=True)"
+            f"processes have batches of {list(rows)} rows with {list(elements)} elements, not all equal: "
+            f"drop the last, incomplete batch (drop_last=True)"
         )
 
 

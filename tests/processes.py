@@ -1,4 +1,4 @@
-"""What runs on each of several processes: the fixture ``on_processes`` forks them, and says what in ``TOLD``."""
+"""What runs on each process that the fixture ``on_processes`` forks; ``TOLD`` says which function."""
 
 import importlib.util
 import traceback
@@ -22,8 +22,9 @@ def main(file: str, function: str, folder: Path, rank: int, size: int) -> None:
     dist.destroy_process_group()
 
 
+TOLD = globals()["TOLD"]
 try:
-    main(**globals()["TOLD"])
+    main(**TOLD)
 except BaseException:
-    (globals()["TOLD"]["folder"] / f"{globals()['TOLD']['rank']}.txt").write_text(traceback.format_exc())
+    (TOLD["folder"] / f"{TOLD['rank']}.txt").write_text(traceback.format_exc())
     raise

@@ -301,7 +301,7 @@ def test_alone_it_is_the_ordinary_batch_norm(name):
         assert torch.equal(converted.train(training)(x), norm.train(training)(x))
     assert converted.state_dict().keys() == norm.state_dict().keys()
     assert all(map(torch.equal, converted.state_dict().values(), norm.state_dict().values()))
-    with pytest.raises(ValueError, match="more than 1 value per channel|must be greater than"):
+    with pytest.raises(ValueError, match="more than 1 value per channel"):
         BatchNorm(7)(torch.zeros(1, 7))
     with pytest.raises(ValueError, match=r"\(batch, channels, ...\) is needed, got shape \(7,\)"):
         BatchNorm(7)(torch.zeros(7))

@@ -45,10 +45,10 @@ class Pretext(nn.Module, ABC):
     :meth:`after_step` behind the optimiser's step make a complete training loop. Afterwards
     ``pretext.encoder`` is what one keeps.
 
-    On several processes, :meth:`forward` sees this process's share of a batch and computes the loss, and
-    whatever it remembers, of the whole batch. What the loss compares across tracks goes through
-    :func:`mvssl.distributed.gather`, a mean over tracks through :func:`mvssl.distributed.mean`, and batch norms
-    are :class:`mvssl.distributed.BatchNorm`. Embeddings and projections in the output stay those of the share.
+    On several processes, :meth:`forward` gets a share of the batch, and the loss and what it remembers are
+    those of the whole batch: what is compared across tracks goes through :func:`mvssl.distributed.gather`,
+    a mean over tracks through :func:`mvssl.distributed.mean`, and batch norms of heads are
+    :class:`mvssl.distributed.BatchNorm`. Embeddings and projections in the output stay those of the share.
 
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "compare", "data", "encoders", "evaluation", "frontends", "functional", "pretext", "training", "views"
+    "compare", "data", "distributed", "encoders", "evaluation", "frontends", "functional", "pretext",
+    "training", "views",
 )  # fmt: skip
 _HOMES = {
     "fit": "training",
@@ -24,15 +25,26 @@ _HOMES = {
 }
 
 if TYPE_CHECKING:
-    from mvssl import compare, data, encoders, evaluation, frontends, functional, pretext, training, views
+    from mvssl import (
+        compare,
+        data,
+        distributed,
+        encoders,
+        evaluation,
+        frontends,
+        functional,
+        pretext,
+        training,
+        views,
+    )
     from mvssl.encoders import create_encoder, load_encoder, save_encoder
     from mvssl.pretext import Pretext, PretextOutput, create_pretext, list_pretexts, register_pretext
     from mvssl.training import fit
 
 __all__ = [
-    "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data", "encoders",
-    "evaluation", "fit", "frontends", "functional", "list_pretexts", "load_encoder", "pretext",
-    "register_pretext", "save_encoder", "training", "views",
+    "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data",
+    "distributed", "encoders", "evaluation", "fit", "frontends", "functional", "list_pretexts",
+    "load_encoder", "pretext", "register_pretext", "save_encoder", "training", "views",
 ]  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """What several test files share: a small rendered corpus and a small encoder."""
 
 import json
+import multiprocessing
 import os
+import runpy
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -61,3 +65,33 @@ def peak_memory(tmp_path: Path) -> Callable[[Callable[[], object]], int]:
         return highest
 
     return peak
+
+
+@pytest.fixture(scope="session")
+def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
+    """Calls a function of a test file on several gloo processes; gives what it returned on each."""
+    server = multiprocessing.get_context("forkserver")
+    # Imported once for all; the last is what optimisers and DistributedDataParallel import when used first.
+    server.set_forkserver_preload(["torch.distributed", "mvssl.pretext", "mvssl.encoders", "torch._dynamo"])
+
+    def call(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
+        folder = tmp_path_factory.mktemp("processes")
+        torch.save(arguments, folder / "arguments.pt")
+        told = {"file": function.__code__.co_filename, "function": function.__name__, "folder": folder}
+        script = str(Path(__file__).with_name("processes.py"))
+        ranks = [{"TOLD": {**told, "rank": rank, "size": size}} for rank in range(size)]
+        running = [server.Process(target=runpy.run_path, args=(script, rank), daemon=True) for rank in ranks]
+        for process in running:
+            process.start()
+        last = time.monotonic() + 120
+        for process in running:
+            process.join(max(last - time.monotonic(), 0))
+        codes = [process.exitcode for process in running]
+        for process in running:
+            process.kill()
+        if codes != [0] * size:
+            errors = [path.read_text() for path in sorted(folder.glob("*.txt"))]
+            pytest.fail("\n".join([f"exit codes {codes} of processes; None has not ended", *errors]))
+        return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
+
+    return call

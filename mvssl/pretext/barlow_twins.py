@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import barlow_twins
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
@@ -49,5 +50,5 @@ class BarlowTwins(Pretext):
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        loss = barlow_twins(projections, self.lambda_, self.reduction, self.correction)
+        loss = barlow_twins(gather(projections), self.lambda_, self.reduction, self.correction)
         return PretextOutput(loss, {}, embeddings, projections)

@@ -47,6 +47,11 @@ class Pretext(nn.Module):
     A subclass writes :meth:`from_embeddings`, and :meth:`forward` encodes the views before. One whose passes
     through the encoder are of another kind (masked ones, say) overrides :meth:`forward` instead.
 
+    On several processes, :meth:`forward` gets a share of the batch, and the loss and what it remembers are
+    those of the whole batch: what is compared across tracks goes through :func:`mvssl.distributed.gather`,
+    a mean over tracks through :func:`mvssl.distributed.mean`, and batch norms of heads are
+    :class:`mvssl.distributed.BatchNorm`. Embeddings and projections in the output stay those of the share.
+
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
         min_views: Fewest views of a track that it can learn from.
@@ -154,6 +159,9 @@ pretexts: Registry[type[Pretext]] = Registry("pretext", group="mvssl.pretexts")
 
 def register_pretext(name: str, *, paper: str = "", summary: str = "") -> Callable[[P], P]:
     """Class decorator that registers a pretext.
+
+    What it promises, on several processes too, stands in :class:`Pretext`; ``tests/pretext`` checks all that
+    are registered.
 
     Args:
         name: What users type.

@@ -5,6 +5,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from mvssl.distributed import BatchNorm, gather
 from mvssl.functional import byol
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.ema import MovingAverage
@@ -65,14 +66,15 @@ class BYOL(Pretext):
         sizes = [self.embed_dim, *hidden, projection_dim]
         self.projector = mlp(sizes, last_bias=last_bias and not projection_norm)
         if projection_norm:
-            self.projector.append(nn.BatchNorm1d(projection_dim, affine=False))
+            self.projector.append(BatchNorm(projection_dim, affine=False))
         self.predictor = mlp([projection_dim, predictor_dim, projection_dim], last_bias=last_bias)
         self.target = MovingAverage(encoder, self.projector, momentum=momentum)
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
         predictions = forward_views(self.predictor, projections)
-        loss = byol(predictions, forward_views(self.target, views), self.sum_over)
+        whole = gather([*predictions, *forward_views(self.target, views)])
+        loss = byol(whole[: len(views)], whole[len(views) :], self.sum_over)
         return PretextOutput(loss, {}, embeddings, projections)
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import cola
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 
@@ -36,4 +37,4 @@ class COLA(Pretext):
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        return PretextOutput(cola(projections, self.weight), {}, embeddings, projections)
+        return PretextOutput(cola(gather(projections), self.weight), {}, embeddings, projections)

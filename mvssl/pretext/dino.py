@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mvssl.distributed import mean
 from mvssl.functional import dino
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.ema import MovingAverage
@@ -99,9 +100,9 @@ class DINO(Pretext):
         students = [self.prototypes(z) for z in projections]
         teachers = forward_views(self.teacher, views[: self.global_views])
         loss = dino(students, teachers, self.center, self.student_temperature, self.temperature)
+        loss, score = mean([loss, torch.stack(teachers).mean((0, 1))], rows=len(views[0]))
         if self.training:
-            mean = torch.stack(teachers).mean((0, 1))
-            self.center.lerp_(mean, 1 - self.center_momentum)
+            self.center.lerp_(score, 1 - self.center_momentum)
         terms = prototype_usage(students[: self.global_views], self.student_temperature)
         return PretextOutput(loss, terms, embeddings, projections)
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mvssl.distributed import BatchNorm
+
 
 def mlp(
     sizes: Sequence[int],
@@ -32,7 +34,7 @@ def mlp(
         raise ValueError(f"sizes={list(sizes)}: give at least an input and an output size, all positive")
     layers: list[nn.Module] = []
     for size_in, size_out in pairwise(sizes[:-1]):
-        norm = [nn.BatchNorm1d(size_out)] if batch_norm else []
+        norm = [BatchNorm(size_out)] if batch_norm else []
         layers += [nn.Linear(size_in, size_out, bias=hidden_bias), *norm, activation()]
     return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1], bias=last_bias))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from mvssl.distributed import mean
 from mvssl.functional import effective_rank
 
 
@@ -73,7 +74,7 @@ def prototype_usage(scores: Sequence[Tensor], temperature: float) -> dict[str, T
 
     ``prototype_entropy``, of the mean assignment, is 0 where every track has the same one prototype.
     ``assignment_entropy``, the mean over tracks, is 1 where no track prefers any. Healthy is a high first
-    and a lower second.
+    and a lower second. Tracks are those of all processes, each of which must call it.
 
     Args:
         scores: (batch, prototypes), one per view.
@@ -81,9 +82,10 @@ def prototype_usage(scores: Sequence[Tensor], temperature: float) -> dict[str, T
     """
     pooled = torch.cat([view.detach().float() for view in scores]) / temperature
     shares, most = pooled.softmax(1), torch.tensor(float(pooled.shape[1]), device=pooled.device).log()
+    usage, entropy = mean([shares.mean(0), torch.special.entr(shares).sum(1).mean()], rows=len(pooled))
     return {
-        "prototype_entropy": torch.special.entr(shares.mean(0)).sum() / most,
-        "assignment_entropy": torch.special.entr(shares).sum(1).mean() / most,
+        "prototype_entropy": torch.special.entr(usage).sum() / most,
+        "assignment_entropy": entropy / most,
     }
 
 

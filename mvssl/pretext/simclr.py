@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import Negatives, check_negatives, nt_xent
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
@@ -79,10 +80,10 @@ class SimCLR(Pretext):
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        queued = self.queue.full()
+        whole, queued = gather(projections), self.queue.full()
         loss = nt_xent(
-            projections, self.temperature, self.reduction, self.decoupled, self.negatives, self.positions,
+            whole, self.temperature, self.reduction, self.decoupled, self.negatives, self.positions,
             None if queued is None else queued[0],
         )  # fmt: skip
-        self.queue.push([torch.cat(projections)])
+        self.queue.push([torch.cat(whole)])
         return PretextOutput(loss, {}, embeddings, projections)

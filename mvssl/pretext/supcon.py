@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import sup_con
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
@@ -54,5 +55,6 @@ class SupCon(Pretext):
             groups: (batch,) int64, see :func:`mvssl.functional.sup_con`.
         """
         projections = forward_views(self.projector, embeddings)
-        loss = sup_con(projections, groups, self.temperature)
+        everyones = None if groups is None else gather([groups])[0]
+        loss = sup_con(gather(projections), everyones, self.temperature)
         return PretextOutput(loss, {}, embeddings, projections)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import swav
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import Prototypes, UnitLength, mlp
@@ -63,12 +64,13 @@ class SwAV(Pretext):
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        scores = [self.prototypes(z) for z in projections]
+        whole = gather(projections)
+        scores = [self.prototypes(z) for z in whole]
         codes = min(self.code_views, len(embeddings))
         loss = swav(
             scores, codes, self._queued_scores(codes), self.temperature, self.epsilon, self.iterations
         )
-        self.queue.push(projections[:codes])
+        self.queue.push(whole[:codes])
         terms = prototype_usage(scores[:codes], self.temperature)
         return PretextOutput(loss, terms, embeddings, projections)
 

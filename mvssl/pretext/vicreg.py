@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from mvssl.distributed import gather
 from mvssl.functional import vicreg_terms
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import mlp
@@ -61,7 +62,7 @@ class VICReg(Pretext):
 
     def from_embeddings(self, embeddings: Sequence[Tensor], views: Sequence[Tensor]) -> PretextOutput:
         projections = forward_views(self.projector, embeddings)
-        found = vicreg_terms(projections, self.eps, self.redundancy)
+        found = vicreg_terms(gather(projections), self.eps, self.redundancy)
         terms = dict(zip(self.weights, found, strict=True))
         loss = torch.stack([weight * terms[name] for name, weight in self.weights.items()]).sum()
         detached = {name: term.detach() for name, term in terms.items()}

@@ -1,9 +1,31 @@
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
-from mvssl.pretext import pretexts
+from mvssl.pretext import Pretext, create_pretext, pretexts
+
+
+@pytest.fixture(scope="session")
+def sizes_of() -> Callable[[str], list[str]]:
+    """Arguments of a pretext that are sizes."""
+
+    def sizes(name: str) -> list[str]:
+        parameters = inspect.signature(pretexts.entry(name).target).parameters
+        return [argument for argument in parameters if argument.endswith("_dim") or argument == "prototypes"]
+
+    return sizes
+
+
+@pytest.fixture(scope="session")
+def small(sizes_of: Callable[[str], list[str]]) -> Callable[..., Pretext]:
+    """Creates a pretext with heads that take no time."""
+
+    def create(name: str, encoder: torch.nn.Module, **arguments: object) -> Pretext:
+        return create_pretext(name, encoder, **dict.fromkeys(sizes_of(name), 48), **arguments)
+
+    return create
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_projections_are_normalised_over_the_batch_unless_as_in_the_paper(encode
     normalised = torch.cat(list(BYOL(encoder)(views).projections))
     torch.testing.assert_close(normalised.mean(0), torch.zeros(256), atol=1e-5, rtol=0)
     plain = BYOL(encoder, projection_norm=False)
-    assert [type(layer).__name__ for layer in plain.projector] == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
+    assert [type(layer).__name__ for layer in plain.projector] == ["Linear", "BatchNorm", "ReLU", "Linear"]
     assert torch.cat(list(plain(views).projections)).mean(0).abs().max() > 0.01
 
 

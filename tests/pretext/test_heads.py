@@ -3,12 +3,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from mvssl.distributed import BatchNorm
 from mvssl.pretext.heads import Prototypes, UnitLength, mlp
 
 
 def test_a_head_is_linear_norm_relu_and_a_bare_linear_layer():
     head = mlp([6, 5, 4, 3])
-    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    kinds = [nn.Linear, BatchNorm, nn.ReLU, nn.Linear, BatchNorm, nn.ReLU, nn.Linear]
     assert [type(layer) for layer in head] == kinds
     assert [layer.out_features for layer in head if isinstance(layer, nn.Linear)] == [5, 4, 3]
     assert [layer.bias is not None for layer in head if isinstance(layer, nn.Linear)] == [False, False, True]

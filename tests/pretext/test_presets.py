@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from mvssl.distributed import BatchNorm
 from mvssl.functional import barlow_twins, byol, nt_xent, vicreg_terms
 from mvssl.pretext import BYOL, DINO, BarlowTwins, SimCLR, VICReg, create_pretext
 from mvssl.pretext.presets import presets
@@ -62,7 +63,7 @@ def test_heads_of_the_study(study):
     assert widths(study.projector) == [*hidden, last]
     linear = [layer for layer in study.projector if isinstance(layer, nn.Linear)]
     assert all(layer.bias is None for layer in linear)
-    assert sum(isinstance(layer, nn.BatchNorm1d) for layer in study.projector) == (
+    assert sum(isinstance(layer, BatchNorm) for layer in study.projector) == (
         3 if isinstance(study, DINO) else 2
     )
     if isinstance(study, BYOL):

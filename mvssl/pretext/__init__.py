@@ -13,15 +13,21 @@ from mvssl.pretext.base import (
 from mvssl.pretext.byol import BYOL
 from mvssl.pretext.clmr import CLMR
 from mvssl.pretext.cola import COLA
+from mvssl.pretext.cpc import CPC
+from mvssl.pretext.dense import DenseEncoder
 from mvssl.pretext.dino import DINO
 from mvssl.pretext.ema import MovingAverage
 from mvssl.pretext.health import CollapseMonitor, CollapseWarning
+from mvssl.pretext.masked import MaskedModeling
+from mvssl.pretext.masked_contrastive import MaskedContrastive
+from mvssl.pretext.masked_latent import MaskedLatent
 from mvssl.pretext.simclr import SimCLR
 from mvssl.pretext.swav import SwAV
 from mvssl.pretext.vicreg import VICReg
 
 __all__ = [
-    "BYOL", "CLMR", "COLA", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning", "MovingAverage",
-    "Pretext", "PretextOutput", "SimCLR", "SwAV", "VICReg", "create_pretext", "forward_views",
-    "list_pretexts", "pretexts", "register_pretext",
+    "BYOL", "CLMR", "COLA", "CPC", "DINO", "BarlowTwins", "CollapseMonitor", "CollapseWarning",
+    "DenseEncoder", "MaskedContrastive", "MaskedLatent", "MaskedModeling", "MovingAverage", "Pretext",
+    "PretextOutput", "SimCLR", "SwAV", "VICReg", "create_pretext", "forward_views", "list_pretexts",
+    "pretexts", "register_pretext",
 ]  # fmt: skip

@@ -48,22 +48,29 @@ class Pretext(nn.Module, ABC):
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
         min_views: Fewest views of a track that it can learn from.
+        requires: Attributes that its encoder must have besides ``embed_dim``.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
 
     Raises:
-        TypeError: If the encoder does not say its ``embed_dim``.
+        TypeError: If the encoder does not say its ``embed_dim``, or lacks what is required.
     """
 
     learning_rate: ClassVar[float] = 3e-3
     min_views: ClassVar[int] = 2
+    requires: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         if not isinstance(getattr(encoder, "embed_dim", None), int):
             raise TypeError(
                 f"{type(encoder).__name__} has no integer embed_dim: set it to the size of its output"
+            )
+        if missing := [name for name in self.requires if not hasattr(encoder, name)]:
+            raise TypeError(
+                f"{type(self).__name__} needs an encoder with {', '.join(self.requires)}: "
+                f"{type(encoder).__name__} lacks {', '.join(missing)}"
             )
         self.encoder = encoder
 
@@ -90,7 +97,9 @@ class Pretext(nn.Module, ABC):
         """
 
 
-def forward_views(module: nn.Module, views: Sequence[Tensor], least: int = 2) -> list[Tensor]:
+def forward_views(
+    module: Callable[[Tensor], Tensor], views: Sequence[Tensor], least: int = 2
+) -> list[Tensor]:
     """Applies a module to each view; views of one shape share one pass, and its batch statistics.
 
     Args:
@@ -101,12 +110,17 @@ def forward_views(module: nn.Module, views: Sequence[Tensor], least: int = 2) ->
     Raises:
         ValueError: If there are fewer views, or their batch sizes differ.
     """
-    if len(views) < least or len({len(view) for view in views}) > 1:
-        sizes = [tuple(view.shape) for view in views]
-        raise ValueError(f"at least {least} views of the same batch size are needed, got shapes {sizes}")
+    check_views(views, least)
     if len({view.shape for view in views}) > 1:
         return [module(view) for view in views]
     return list(module(torch.cat(list(views))).chunk(len(views)))
+
+
+def check_views(views: Sequence[Tensor], least: int) -> None:
+    """Raises ValueError if there are fewer views than ``least``, or their batch sizes differ."""
+    if len(views) < least or len({len(view) for view in views}) > 1:
+        sizes = [tuple(view.shape) for view in views]
+        raise ValueError(f"at least {least} views of the same batch size are needed, got shapes {sizes}")
 
 
 pretexts: Registry[type[Pretext]] = Registry("pretext", group="mvssl.pretexts")

@@ -130,6 +130,11 @@ class LogMel(nn.Module):
         return (mel * (self.std * _NEPER) + self.mean * _NEPER).exp()
 
     @property
+    def overlap(self) -> int:
+        """How many frames after a frame share samples with it."""
+        return -(-self.n_fft // self.hop_length) - 1
+
+    @property
     def silence(self) -> float:
         """What digital silence comes out as: no value is lower."""
         return (self.floor_db - self.mean) / self.std

@@ -476,3 +476,126 @@ def effective_rank(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
     values = torch.linalg.svdvals(embeddings.float())
     share = values / values.sum().clamp_min(eps) + eps
     return (-(share * share.log()).sum()).exp()
+
+
+def masked_reconstruction(
+    predictions: Sequence[Tensor], patches: Sequence[Tensor], masks: Sequence[Tensor], eps: float = 1e-6
+) -> Tensor:
+    """Mean squared error on masked patches, each normalised by itself (MAE, arXiv:2111.06377, §3).
+
+    Every patch has its own mean taken away and is divided by its own deviation; the error is averaged over
+    values and masked patches, then over views. Predicting zero costs (nearly) 1, and 0 where nothing changes
+    within patches.
+
+    Args:
+        predictions: One (batch, patches, size) tensor per view; views may differ in their patches.
+        patches: What is to be predicted, of the same shapes; no gradient reaches them.
+        masks: Which patches count, (batch, patches), at least one of each view.
+        eps: Added to the variance of a patch.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    _check_masked(predictions, patches, masks)
+    losses = []
+    for prediction, patch, mask in zip(predictions, patches, masks, strict=True):
+        with torch.autocast(prediction.device.type, enabled=False):
+            target = _precise(patch.detach())
+            centred = target - target.mean(2, keepdim=True)
+            target = centred * (centred.square().mean(2, keepdim=True) + eps).rsqrt()
+            losses.append(_masked_error(_precise(prediction), target, mask))
+    return torch.stack(losses).mean()
+
+
+def masked_latent(
+    predictions: Sequence[Tensor], features: Sequence[Tensor], masks: Sequence[Tensor]
+) -> Tensor:
+    """Regression of a teacher's features at masked places (data2vec, arXiv:2202.03555, §3.3, squared).
+
+    Features are standardised per dimension over the batch and over all places, so that predicting zero costs
+    (nearly) 1 whatever their scale: the mean squared error, averaged over dimensions and masked places, then
+    over views.
+
+    Args:
+        predictions: One (batch, places, dim) tensor per view; views may differ in their places.
+        features: Those of the teacher, of the same shapes; no gradient reaches them.
+        masks: Which places count, (batch, places), at least one of each view.
+
+    Raises:
+        ValueError: If the shapes do not fit, or there is but one sample.
+    """
+    _check_masked(predictions, features, masks)
+    if len(predictions[0]) < 2:
+        raise ValueError(f"at least two samples per batch are needed, got {len(predictions[0])}")
+    losses = []
+    for prediction, feature, mask in zip(predictions, features, masks, strict=True):
+        with torch.autocast(prediction.device.type, enabled=False):
+            target = _standardise(_precise(feature.detach()).flatten(0, 1)).view_as(feature)
+            losses.append(_masked_error(_precise(prediction), target, mask))
+    return torch.stack(losses).mean()
+
+
+def cpc(
+    predictions: Sequence[Tensor],
+    embeddings: Tensor,
+    negatives: Literal["batch", "track", "both"] = "batch",
+) -> Tensor:
+    """InfoNCE over the segments of tracks (CPC, https://arxiv.org/abs/1807.03748, eqs. 3–4).
+
+    The cross-entropy of finding, by inner products with a prediction Wₖ·cₜ, the segment z at t + k of its
+    track among negatives, averaged over tracks and places, then over steps k. Whatever does not tell segments
+    apart gets the logarithm of how many there are to choose from: batch, segments, or batch + segments − 1.
+
+    Args:
+        predictions: Wₖ·cₜ for steps k = 1, 2, …: (batch, segments − k, dim), from all t that have a t + k.
+        embeddings: z, (batch, segments, dim).
+        negatives: ``"batch"``: the segments at t + k of the other tracks; ``"track"``: all other segments of
+            the same track, those heard included; ``"both"``.
+
+    Raises:
+        ValueError: If the name is unknown, the shapes do not fit, or negatives from other tracks are asked
+            for and there is but one.
+    """
+    if negatives not in ("batch", "track", "both"):
+        raise ValueError(f"negatives={negatives!r}: use 'batch', 'track' or 'both'")
+    batch, segments, dim = embeddings.shape
+    expected = [(batch, segments - step, dim) for step in range(1, len(predictions) + 1)]
+    if [tuple(p.shape) for p in predictions] != expected or not 1 <= len(expected) < segments:
+        shapes = [tuple(p.shape) for p in predictions]
+        raise ValueError(f"predictions of shapes {shapes} do not fit embeddings {(batch, segments, dim)}")
+    if batch < 2 and negatives != "track":
+        raise ValueError(f"at least two samples per batch are needed, got {batch}")
+    with torch.autocast(embeddings.device.type, enabled=False):
+        z, losses = _precise(embeddings), []
+        itself = torch.eye(segments, dtype=torch.bool, device=z.device)
+        for step, prediction in enumerate(map(_precise, predictions), start=1):
+            within = torch.einsum("btd,bsd->bts", prediction, z)
+            scores = positives = within.diagonal(step, 1, 2).unsqueeze(2)
+            if negatives != "track":
+                across = torch.einsum("atd,btd->atb", prediction, z[:, step:])
+                same = torch.eye(batch, dtype=torch.bool, device=z.device)[:, None]
+                scores = torch.cat([scores, across.masked_fill(same, -torch.inf)], 2)
+            if negatives != "batch":
+                scores = torch.cat([scores, within.masked_fill(itself[step:], -torch.inf)], 2)
+            losses.append((scores.logsumexp(2) - positives.squeeze(2)).mean())
+        return torch.stack(losses).mean()
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _masked_error(predictions: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the places that a mask marks."""
+    error = (predictions - targets).square().mean(2)
+    return (error * mask).sum() / mask.sum()
+
+
+def _check_masked(predictions: Sequence[Tensor], targets: Sequence[Tensor], masks: Sequence[Tensor]) -> None:
+    shapes = [[tuple(x.shape) for x in views] for views in (predictions, targets, masks)]
+    places = [shape[:2] for shape in shapes[0]]
+    if not shapes[0] or any(len(shape) != 3 for shape in shapes[0]) or shapes[1:] != [shapes[0], places]:
+        raise ValueError(
+            f"one prediction, target (batch, places, dim) and mask (batch, places) per view are needed, "
+            f"got shapes {shapes[0]}, {shapes[1]} and {shapes[2]}"
+        )

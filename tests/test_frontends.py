@@ -190,3 +190,17 @@ def test_its_configuration_makes_it_again(audio, settings):
     assert again.config == front_end.config
     assert torch.equal(again(audio), front_end(audio))
     assert torch.equal(copy.deepcopy(front_end)(audio), front_end(audio))
+
+
+@pytest.mark.parametrize(
+    ("n_fft", "hop_length", "overlap"), [(512, 512, 0), (512, 320, 1), (512, 256, 1), (512, 128, 3)]
+)
+def test_frames_further_away_than_the_overlap_share_no_sample(n_fft, hop_length, overlap):
+    frontend = LogMel(n_fft=n_fft, hop_length=hop_length, n_mels=32)
+    assert frontend.overlap == overlap
+    audio = 0.1 * torch.randn(1, 8_192, generator=torch.Generator().manual_seed(0))
+    changed, middle = audio.clone(), 8
+    changed[:, middle * hop_length - n_fft // 2 : middle * hop_length + n_fft // 2] *= -1.7
+    moved = (frontend(changed) != frontend(audio)).any(1).nonzero()[:, 1]
+    assert moved.min() >= middle - overlap
+    assert moved.max() <= middle + overlap

@@ -129,6 +129,11 @@ class ResNet(nn.Module):
     Shape:
         Audio (batch, samples) or a log-mel (batch, bins, frames) → (batch, embed_dim).
 
+    Attributes:
+        map_channels: Channels of the feature map of each stage.
+        map_strides: Bins, and frames, of the log-mel per cell of each of these maps.
+        min_frames: Length of the shortest log-mel that is accepted.
+
     Raises:
         ValueError: If an argument is out of range, or a log-mel too small for the stages.
     """
@@ -176,6 +181,9 @@ class ResNet(nn.Module):
                 blocks.append(Bottleneck(channels_in, channels, stride=2 if stage and not block else 1))
                 channels_in = channels * EXPANSION
             self.stages.append(blocks)
+        self.map_channels = tuple(width * 2**stage * EXPANSION for stage in range(len(layers)))
+        self.map_strides = tuple(4 * 2**stage for stage in range(len(layers)))
+        self.min_frames = 2 ** (len(layers) + 1) - 1
         grid = self._grid(self.frontend.n_mels, 1 + round(seconds * sample_rate) // self.frontend.hop_length)
         self.pool: nn.Module
         if pooling == "mean_max":
@@ -187,9 +195,23 @@ class ResNet(nn.Module):
 
     def forward(self, view: Tensor) -> Tensor:
         mel = self.frontend(view) if view.ndim == 2 else view
-        self._grid(mel.shape[1], mel.shape[2])
-        image = self.normalise(mel).unsqueeze(1).to(memory_format=torch.channels_last)
-        return self.pool(self.stages(self.stem(image)))
+        return self.pool(self.feature_map(self.normalise(mel)))
+
+    def feature_map(self, image: Tensor, stage: int = -1) -> Tensor:
+        """What a stage makes of a log-mel; the last stage's map is what ``pool`` takes.
+
+        Args:
+            image: Log-mel that has passed ``normalise``, (batch, bins, frames).
+            stage: Index of the stage; those behind it are not computed.
+
+        Returns:
+            (batch, channels, bins / stride, frames / stride), see ``map_channels`` and ``map_strides``.
+        """
+        self._grid(image.shape[1], image.shape[2])
+        x = self.stem(image.unsqueeze(1).to(memory_format=torch.channels_last))
+        for number in range(range(len(self.stages))[stage] + 1):
+            x = self.stages[number](x)
+        return x
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:
         """Size of the feature map: halved, rounding up, by the stem, then rounding down by every pooling."""
@@ -198,6 +220,6 @@ class ResNet(nn.Module):
         if not min(grid):
             raise ValueError(
                 f"a log-mel of {bins} bins × {frames} frames is too small for {stages} stages: at least "
-                f"{2 ** (stages + 1) - 1} of each are needed"
+                f"{self.min_frames} of each are needed"
             )
         return grid

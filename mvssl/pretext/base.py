@@ -57,17 +57,20 @@ class Pretext(nn.Module):
         min_views: Fewest views of a track that it can learn from.
         needs_groups: Whether it takes ``groups``, (batch,) int64 numbers of what tracks belong to (artists,
             say), −1 where unknown, besides the views.
+        requires: Attributes that its encoder must have besides ``embed_dim``.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
 
     Raises:
-        TypeError: If the encoder does not say its ``embed_dim``, or the class lacks both methods.
+        TypeError: If the encoder does not say its ``embed_dim`` or lacks what is required, or the class lacks
+            both methods.
     """
 
     learning_rate: float = 3e-3
     min_views: int = 2
     needs_groups: bool = False
+    requires: tuple[str, ...] = ()
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -78,6 +81,11 @@ class Pretext(nn.Module):
         if not isinstance(getattr(encoder, "embed_dim", None), int):
             raise TypeError(
                 f"{type(encoder).__name__} has no integer embed_dim: set it to the size of its output"
+            )
+        if missing := [name for name in self.requires if not hasattr(encoder, name)]:
+            raise TypeError(
+                f"{type(self).__name__} needs an encoder with {', '.join(self.requires)}: "
+                f"{type(encoder).__name__} lacks {', '.join(missing)}"
             )
         self.encoder = encoder
 
@@ -125,7 +133,9 @@ class Pretext(nn.Module):
         """
 
 
-def forward_views(module: nn.Module, views: Sequence[Tensor], least: int = 2) -> list[Tensor]:
+def forward_views(
+    module: Callable[[Tensor], Tensor], views: Sequence[Tensor], least: int = 2
+) -> list[Tensor]:
     """Applies a module to each view; views of one shape share one pass, and its batch statistics.
 
     Args:

@@ -203,7 +203,11 @@ def test_evaluation_moves_nothing(pretext, views):
     assert all(torch.equal(value, before[key]) for key, value in pretext.state_dict().items())
 
 
-def test_any_encoder_with_an_embed_dim_will_do(name, small):
+def test_any_encoder_with_what_it_requires_will_do(name, small):
+    if requires := pretexts.entry(name).target.requires:
+        with pytest.raises(TypeError, match=f"Statistics lacks {', '.join(requires)}$"):
+            small(name, Statistics())
+        return
     audio = [torch.randn(8, 500, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     torch.manual_seed(0)
     losses = descended(small(name, Statistics()), audio, steps=8)

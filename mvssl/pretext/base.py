@@ -48,6 +48,9 @@ class Pretext(nn.Module, ABC):
     Attributes:
         learning_rate: Peak of the learning rate that suits it, unless another is asked for.
         min_views: Fewest views of a track that it can learn from.
+        chain: Name of the registered view chain it is trained with, unless another is asked for: the
+            paper's, or where mvssl has no such chain, one that suits music.
+        paper_views: How its paper makes views, in one line of words.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
@@ -58,6 +61,8 @@ class Pretext(nn.Module, ABC):
 
     learning_rate: ClassVar[float] = 3e-3
     min_views: ClassVar[int] = 2
+    chain: ClassVar[str] = "light"
+    paper_views: ClassVar[str] = ""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

@@ -36,6 +36,11 @@ class SwAV(Pretext):
         ValueError: If a number is not positive (the queue's may be zero).
     """
 
+    paper_views = (
+        "two large crops of an image, and several small ones that only predict; SimCLR's flip, colour "
+        "jitter, greyscale and blur"
+    )
+
     queue: Tensor
     queued: Tensor
 

@@ -11,8 +11,9 @@ It is exact and repeatable; work space inside of MKL and oneDNN is not in it. (T
 ``getrusage`` would hold that too, but also code, libraries and what glibc keeps, and each row would cost a
 process of its own.)
 
-Aim: at batch 256 heads and loss add 10 % to the encoder at most. Pretexts that send more through a network of
-the encoder's kind than the views, such as to a teacher, cannot reach it; their passes are counted and shown.
+Aim: at batch 256 heads and loss add 10 % to the encoder at most. Pretexts that send more than the views
+through the encoder and its copies, such as to a teacher, cannot reach it; how much more is counted and shown.
+Pretexts that need more of an encoder than embeddings have no projection level.
 
 Rows that the file already holds are not measured again. Run it alone on the machine.
 
@@ -23,7 +24,7 @@ import argparse
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from mvssl.training.run import environment, write_json
 
 AIM = 1.10
 Case = tuple[int, int]  # views, tracks
+Steps = Sequence[Callable[[], None]]
 
 
 class Features(nn.Module):
@@ -78,11 +80,13 @@ def main() -> None:
         "projection": (_heads_and_loss, options.projection),
         "compile": (_compiled, [(2, 256)] if options.compile else []),
     }
+    encoder_only = {name for name in options.pretexts if _needs_more(name)}
     jobs = [
         (level, case, name)
         for level, (_, cases) in levels.items()
         for case in cases
         for name in options.pretexts
+        if level == "encoder" or name not in encoder_only
     ]
     for level, case, name in tqdm(jobs, unit="row", dynamic_ncols=True):
         key = {"pretext": name, "level": level, "views": case[0], "batch": case[1]}
@@ -118,14 +122,15 @@ def _opened(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def _beside_the_encoder(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     pretext = create_pretext(name, create_encoder(options.encoder)).to(default_device())
     pretext.to(memory_format=torch.channels_last)
-    mel = pretext.encoder.frontend(torch.zeros(1, 16_000 * 3, device=default_device()))
-    views = _views(case, tuple(mel.shape[1:]))
+    nominal = torch.zeros(1, round(pretext.encoder.seconds * pretext.encoder.sample_rate))
+    views = _views(case, pretext.encoder.frontend(nominal.to(default_device())).shape[1:])
 
     def bare() -> None:
         torch.cat(forward_views(pretext.encoder, views)).square().mean().backward()
 
     steps = (bare, lambda: pretext(views).loss.backward())
-    (alone, whole), (alone_mib, whole_mib) = _measured(pretext, steps, options.rounds)
+    alone_mib, whole_mib = _peaks(pretext, steps)  # first: the kernels are warm afterwards
+    alone, whole = _seconds(pretext, steps, options.rounds)
     return {
         "time_ratio": round(statistics.median(b / a for a, b in zip(alone, whole, strict=True)), 3),
         "memory_ratio": round(whole_mib / alone_mib, 3),
@@ -137,7 +142,9 @@ def _beside_the_encoder(name: str, case: Case, options: argparse.Namespace) -> d
 
 def _heads_and_loss(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     pretext, views = _on_features(name, case, options)
-    (seconds,), (mib,) = _measured(pretext, [lambda: pretext(views).loss.backward()], options.rounds)
+    steps = [lambda: pretext(views).loss.backward()]
+    (mib,) = _peaks(pretext, steps)
+    (seconds,) = _seconds(pretext, steps, options.rounds)
     return {"pretext_ms": _median_ms(seconds), "pretext_mib": round(mib, 1)}
 
 
@@ -148,7 +155,8 @@ def _compiled(name: str, case: Case, options: argparse.Namespace) -> dict[str, A
     torch._dynamo.reset()
     compiled = torch.compile(pretext)
     steps = [lambda: pretext(views).loss.backward(), lambda: compiled(views).loss.backward()]
-    (eager, fast), _ = _measured(pretext, steps, options.rounds)
+    _seconds(pretext, steps, rounds=1)
+    eager, fast = _seconds(pretext, steps, options.rounds)
     return {
         "graph_breaks": breaks.graph_break_count,
         "reasons": [str(reason.reason).splitlines()[0] for reason in breaks.break_reasons],
@@ -161,30 +169,41 @@ def _on_features(name: str, case: Case, options: argparse.Namespace) -> tuple[Pr
     return create_pretext(name, features).to(default_device()), _views(case, (32, 24))
 
 
-def _views(case: Case, shape: tuple[int, ...]) -> list[Tensor]:
+def _needs_more(name: str) -> bool:
+    """Whether a pretext refuses an encoder that gives nothing but embeddings."""
+    try:
+        create_pretext(name, Features(8))
+    except TypeError:
+        return True
+    return False
+
+
+def _views(case: Case, shape: Sequence[int]) -> list[Tensor]:
     views, tracks = case
     return [torch.randn(tracks, *shape, device=default_device()) for _ in range(views)]
 
 
-def _measured(
-    pretext: Pretext, steps: list[Callable[[], None]] | tuple[Callable[[], None], ...], rounds: int
-) -> tuple[list[list[float]], list[float]]:
-    """Seconds of each step in each round, and its peak in MiB; the steps take turns."""
-    memory = []
-    for step in steps:
-        step()  # sizes and kernels are chosen, gradients exist
-        pretext.zero_grad(set_to_none=False)
-        memory.append(_peak(step) / 2**20)
+def _seconds(pretext: Pretext, steps: Steps, rounds: int) -> list[list[float]]:
+    """Seconds of each step in each round; the steps take turns."""
     seconds: list[list[float]] = [[] for _ in steps]
     for _ in range(rounds):
         for step, spent in zip(steps, seconds, strict=True):
-            pretext.zero_grad(set_to_none=False)
+            pretext.zero_grad()
             _wait()
             start = time.perf_counter()
             step()
             _wait()
             spent.append(time.perf_counter() - start)
-    return seconds, memory
+    return seconds
+
+
+def _peaks(pretext: Pretext, steps: Steps) -> list[float]:
+    """Peak of each step in MiB, gradients included."""
+    peaks = []
+    for step in steps:
+        pretext.zero_grad()
+        peaks.append(_peak(step) / 2**20)
+    return peaks
 
 
 def _peak(step: Callable[[], None]) -> int:
@@ -194,8 +213,8 @@ def _peak(step: Callable[[], None]) -> int:
         torch.cuda.reset_peak_memory_stats()
         step()
         return torch.cuda.max_memory_allocated() - before
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True, acc_events=True) as profile:
         step()
     records = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
     held = peak = 0
@@ -206,20 +225,21 @@ def _peak(step: Callable[[], None]) -> int:
 
 
 def _passes(pretext: Pretext, views: list[Tensor]) -> float:
-    """How often a view goes through a network of the encoder's kind, teachers included."""
-    rows = 0
+    """How much goes through the encoder's first layer and through its copies, as a multiple of the views."""
+    first = next(name for name, _ in pretext.encoder.named_parameters()).rpartition(".")[0]
+    seen = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal rows
-        rows += len(output)
+        nonlocal seen
+        seen += inputs[0].numel()
 
-    networks = [module for module in pretext.modules() if type(module) is type(pretext.encoder)]
-    handles = [module.register_forward_hook(count) for module in networks]
+    layers = [module for name, module in pretext.named_modules() if f".{name}".endswith(f".{first}")]
+    handles = [layer.register_forward_hook(count) for layer in layers]
     with torch.no_grad():
         pretext(views)
     for handle in handles:
         handle.remove()
-    return rows / sum(map(len, views))
+    return round(seen / sum(view.numel() for view in views), 2)
 
 
 def _median_ms(seconds: list[float]) -> float:

@@ -76,7 +76,7 @@ def document(costs: Mapping[str, Any]) -> str:
     rows = [_row(entry, examine(entry.target), costs) for entry in entries]
     header = ("pretext", "class", "views", "loss", "parameters", "rate", "cost")
     sections = [_section(entry) for entry in entries]
-    return "\n".join([_wrapped(head), _table(header, rows), *sections])
+    return "\n".join([_wrapped(head), _table(header, rows), *sections, ""])
 
 
 def examine(kind: type[Pretext]) -> Found:
@@ -170,7 +170,7 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def _wrapped(text: str) -> str:
     """Paragraphs and items of a list, filled to 110 characters a line."""
-    lines = re.sub(r"(?<=\S)\n(?=  |[^\s#-])", " ", text).split("\n")
+    lines = re.sub(r"(?<=\S)\n *(?=[^\s#-])", " ", text).split("\n")
     return "\n".join(
         fill(line, 110, subsequent_indent="  " * line.startswith("- "), break_long_words=False,
              break_on_hyphens=False)

@@ -50,7 +50,7 @@ def beside(tmp_path_factory):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
-    render_corpus(folder, tracks=40, seconds=3.2, seed=4)
+    render_corpus(folder, tracks=30, seconds=3.2, seed=4)
     return str(folder)
 
 
@@ -73,12 +73,12 @@ def test_it_is_trained_from_the_command_line(beside, corpus, tmp_path):
 @pytest.mark.slow
 def test_it_is_compared_with_others(beside, corpus, tmp_path):
     beside(
-        *MVSSL, "compare", "--pretexts", "simclr,neighbours", "--data", corpus, "--steps", "2",
+        *MVSSL, "compare", "--pretexts", "neighbours", "--data", corpus, "--steps", "2",
         "--batch_size", "8", "--supervised_crops", "32", "--fractions", "1.0", "--out", str(tmp_path / "out"),
     )  # fmt: skip
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         methods = {row["method"] for row in csv.DictReader(file)}
-    assert methods == {"simclr", "neighbours", "random", "mel_statistics", "supervised"}
+    assert methods == {"neighbours", "random", "mel_statistics", "supervised"}
     assert "Neighbours" in (tmp_path / "out" / "report.md").read_text()
 
 

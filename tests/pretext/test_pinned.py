@@ -1,6 +1,7 @@
 """Losses of the first steps, so that no change of numbers goes unnoticed.
 
-Computed in double precision: rounding, which differs between processors, then stays far below the tolerance.
+Computed in double precision. What then differs between processors are random numbers, in their last bits:
+without AVX2 losses were up to 8e-6 off. In fp32 rounding alone, by way of Adam's steps, came to 7e-4.
 What a change is meant to change is captured again by ``--recapture``.
 """
 
@@ -51,7 +52,7 @@ def test_the_first_losses_are_the_pinned_ones(name, encoder, views, request):
         capture(name, losses)
     again = f"python -m pytest 'tests/pretext/test_pinned.py::{request.node.name}' --recapture"
     assert name in pinned(), f"no losses of {name} are pinned: {again}"
-    assert losses == pytest.approx(pinned()[name], rel=1e-6), f"if they are meant to differ: {again}"
+    assert losses == pytest.approx(pinned()[name], rel=1e-4), f"if they are meant to differ: {again}"
 
 
 def test_nothing_is_pinned_that_does_not_exist():

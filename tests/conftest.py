@@ -18,6 +18,10 @@ from mvssl.encoders import ResNet
 torch.set_num_threads(int(os.environ.get("MVSSL_TEST_THREADS", "2")))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--recapture", action="store_true", help="pin the losses of pretexts anew")
+
+
 @pytest.fixture(scope="session")
 def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus of 60 pieces of 2.5 s, as a folder with a manifest."""

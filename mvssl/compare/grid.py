@@ -70,7 +70,8 @@ def compare(
         fractions: Label fractions, separated by commas.
         repeats: Draws of each fraction below 1.
         encoder: Encoder preset.
-        views: View chain.
+        views: View chain. All pretexts get the same, as a fair comparison needs, whatever their papers used
+            (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
         min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
         max_gap: Greatest gap in seconds.

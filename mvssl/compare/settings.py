@@ -60,6 +60,9 @@ class Settings:
                 f"repeats={self.repeats}, supervised_crops={self.supervised_crops}, seeds={self.seeds}, "
                 f"n_views={self.n_views}: at least 1, 1, 0 and 2 are needed"
             )
+        for name, least in ((name, pretexts.entry(name).target.min_views) for name in self.pretexts):
+            if self.n_views < least:
+                raise ValueError(f"n_views={self.n_views}: {name} needs at least {least}")
 
     def as_config(self) -> dict[str, Any]:
         """The settings as the command line and ``config.yaml`` take them."""

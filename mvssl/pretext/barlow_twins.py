@@ -30,6 +30,8 @@ class BarlowTwins(Pretext):
         ValueError: If the weight is negative, or a name unknown.
     """
 
+    paper_views = "two crops of an image as BYOL's: flip, colour jitter, greyscale, blur, solarisation"
+
     @presets(deezer2024={"projection_dim": 2048, "lambda_": 1.0, "reduction": "mean", "correction": 1})
     def __init__(
         self,

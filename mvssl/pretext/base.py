@@ -58,6 +58,9 @@ class Pretext(nn.Module):
         needs_groups: Whether it takes ``groups``, (batch,) int64 numbers of what tracks belong to (artists,
             say), −1 where unknown, besides the views.
         requires: Attributes that its encoder must have besides ``embed_dim``.
+        chain: Name of the registered view chain it is trained with, unless another is asked for: the
+            paper's, or where mvssl has no such chain, one that suits music.
+        paper_views: How its paper makes views, in one line of words.
 
     Args:
         encoder: Maps a view to (batch, embed_dim) and has an attribute ``embed_dim``.
@@ -71,6 +74,8 @@ class Pretext(nn.Module):
     min_views: int = 2
     needs_groups: bool = False
     requires: tuple[str, ...] = ()
+    chain: str = "light"
+    paper_views: str = ""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

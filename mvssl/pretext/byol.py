@@ -39,6 +39,10 @@ class BYOL(Pretext):
 
     # At three times this rate the embeddings of `tiny` fall into one dimension.
     learning_rate = 1e-3
+    paper_views = (
+        "two crops of an image with SimCLR's flip, colour jitter and greyscale; blur (p 1 and 0.1) and "
+        "solarisation (0 and 0.2) differ between the two"
+    )
 
     @presets(
         deezer2024={

@@ -26,6 +26,9 @@ class COLA(Pretext):
         ValueError: If a size or the deviation is not positive.
     """
 
+    chain = "crops"
+    paper_views = "two random segments of 1 s, without augmentation"
+
     def __init__(self, encoder: nn.Module, projection_dim: int = 512, init_std: float = 0.05) -> None:
         super().__init__(encoder)
         if projection_dim < 1 or init_std <= 0:

@@ -39,6 +39,7 @@ class CPC(Pretext):
 
     learning_rate = 1e-3
     min_views = 1
+    paper_views = "one window of 20,480 samples of speech, without augmentation"
 
     def __init__(
         self,

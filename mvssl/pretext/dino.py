@@ -48,6 +48,11 @@ class DINO(Pretext):
             fewer than two views, or a name is unknown.
     """
 
+    paper_views = (
+        "two large crops of an image, and several small ones that only the student sees; BYOL's colour "
+        "jitter, blur and solarisation"
+    )
+
     center: Tensor
     temperature: Tensor
 

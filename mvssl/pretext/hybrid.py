@@ -30,6 +30,8 @@ class Hybrid(Pretext):
             or a member around another encoder.
     """
 
+    paper_views = "none of its own: those of its members"
+
     def __init__(
         self,
         encoder: nn.Module,

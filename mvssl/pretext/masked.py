@@ -35,6 +35,7 @@ class MaskedModeling(Pretext):
     learning_rate = 1e-3
     min_views = 1
     requires = DENSE
+    paper_views = "one crop of an image, resized, and its flip; 75 % of the patches are taken away"
 
     def __init__(
         self,

@@ -38,6 +38,7 @@ class MaskedContrastive(SimCLR):
     learning_rate = 1e-3
     min_views = 1
     requires = DENSE
+    paper_views = "one crop of a mel spectrogram, masked twice (90 %), without augmentation"
 
     def __init__(
         self,

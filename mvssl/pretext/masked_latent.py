@@ -42,6 +42,7 @@ class MaskedLatent(Pretext):
     learning_rate = 1e-3
     min_views = 1
     requires = DENSE
+    paper_views = "one view of the input; the student sees it masked, the teacher whole"
 
     def __init__(
         self,

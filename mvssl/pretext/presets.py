@@ -8,7 +8,9 @@ from typing import Any, Literal, ParamSpec
 Preset = Literal["paper", "deezer2024"]
 """``"paper"``: the objective of the original paper, with heads that suit small encoders. ``"deezer2024"``:
 what the code published with the 2024 comparison (arXiv:2404.09177) computes, slips included. It puts one view
-at a time through the network; here views of one shape share a pass and its batch statistics."""
+at a time through the network; here views of one shape share a pass and its batch statistics. A preset is no
+view chain: the comparison took two segments of 4 s of a track, at least 4 s apart, without augmentation
+(``--encoder deezer2024 --views crops --min_gap 4``)."""
 
 P = ParamSpec("P")
 
@@ -16,7 +18,8 @@ P = ParamSpec("P")
 def presets(**tables: Mapping[str, Any]) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Decorator of a constructor with a keyword ``preset``: its own defaults are the preset ``"paper"``.
 
-    Arguments that a caller gives win over those of the preset.
+    Arguments that a caller gives win over those of the preset. The constructor's attribute ``presets`` holds
+    all names.
 
     Args:
         **tables: For each other preset, the arguments whose defaults it replaces.
@@ -35,6 +38,7 @@ def presets(**tables: Mapping[str, Any]) -> Callable[[Callable[P, None]], Callab
             defaults: dict[str, Any] = {key: value for key, value in table.items() if key not in given}
             init(*args, **{**defaults, **kwargs})
 
+        construct.presets = ("paper", *tables)  # type: ignore[attr-defined]
         return construct
 
     return decorate

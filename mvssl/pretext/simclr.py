@@ -44,6 +44,10 @@ class SimCLR(Pretext):
             ``negatives``, ``positions`` and the queue do not go together.
     """
 
+    paper_views = (
+        "two random crops of an image, resized; flip, colour jitter (p 0.8), greyscale (0.2), blur (0.5)"
+    )
+
     @presets(
         deezer2024={
             "hidden_dim": 1024, "hidden_layers": 2, "projection_dim": 2048, "last_bias": False,

@@ -29,6 +29,7 @@ class SupCon(Pretext):
     """
 
     needs_groups = True
+    paper_views = "two crops of an image, by AutoAugment or by SimCLR's flip, colour jitter and greyscale"
 
     def __init__(
         self,

@@ -37,6 +37,11 @@ class SwAV(Pretext):
         ValueError: If a number is not positive (the queue's may be zero).
     """
 
+    paper_views = (
+        "two large crops of an image, and several small ones that only predict; SimCLR's flip, colour "
+        "jitter, greyscale and blur"
+    )
+
     def __init__(
         self,
         encoder: nn.Module,

@@ -34,6 +34,8 @@ class VICReg(Pretext):
         ValueError: If a weight is negative, or a name unknown.
     """
 
+    paper_views = "two crops of an image as BYOL's: flip, colour jitter, greyscale, blur, solarisation"
+
     @presets(
         deezer2024={
             "projection_dim": 2048, "invariance": 1.0, "variance": 1.0, "redundancy": "correlation",

@@ -97,7 +97,7 @@ class FitResult:
 def fit(
     pretext: Pretext,
     data: str | os.PathLike[str] | Corpus,
-    views: str | ViewChain = "light",
+    views: str | ViewChain | None = None,
     *,
     steps: int,
     out: str | os.PathLike[str],
@@ -113,7 +113,8 @@ def fit(
     Args:
         pretext: What to train; its encoder says the sample rate.
         data: A corpus, a folder, a manifest, or the name of a corpus.
-        views: A view chain or the name of one, then with crops of the encoder's nominal length.
+        views: A view chain, or the name of one, then with crops of the encoder's nominal length; by default
+            the pretext's own, ``pretext.chain``.
         steps: Optimiser steps.
         out: Run directory.
         resume: Continue from ``last.ckpt`` if there is one.
@@ -133,7 +134,9 @@ def fit(
     if settings.chunk is not None:
         require_chunks(pretext, settings.chunk)
     encoder: Any = pretext.encoder
-    view_chain = chain(views, encoder.seconds) if isinstance(views, str) else views
+    views = pretext.chain if views is None else views
+    n_views = max(2, pretext.min_views)
+    view_chain = chain(views, encoder.seconds, n_views) if isinstance(views, str) else views
     corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
     if pretext.needs_groups:
         corpus.require_groups()
@@ -160,7 +163,7 @@ def pretrain(
     data: str = "synthetic",
     pretext: str = "simclr",
     encoder: str = "tiny",
-    views: str = "light",
+    views: str | None = None,
     n_views: int = 2,
     min_gap: float | None = None,
     max_gap: float | None = None,
@@ -182,7 +185,7 @@ def pretrain(
         data: Folder of audio, JSON Lines manifest, or name of a corpus.
         pretext: Name of the pretext.
         encoder: Encoder preset.
-        views: View chain.
+        views: View chain; by default the pretext's own (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
         min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
         max_gap: Greatest gap in seconds.
@@ -202,13 +205,14 @@ def pretrain(
     folder = Path(out)
     torch.manual_seed(seed)
     model = create_pretext(pretext, create_encoder(encoder))
+    views = model.chain if views is None else views
     crops = chain(views, model.encoder.seconds, n_views, min_gap=min_gap, max_gap=max_gap)  # type: ignore[arg-type]
     result = fit(
         model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
         batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
         minutes=minutes, seed=seed, precision=precision, workers=workers, chunk=chunk,
     )  # fmt: skip
-    write_text(folder / "config.yaml", yaml.safe_dump(arguments, sort_keys=False))
+    write_text(folder / "config.yaml", yaml.safe_dump({**arguments, "views": views}, sort_keys=False))
     write_json(folder / "environment.json", {**environment(), "seconds": result.seconds})
     for problem in result.problems:
         logging.getLogger(__name__).warning("left out %s: %s", problem.path, problem.reason)

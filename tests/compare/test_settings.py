@@ -6,6 +6,7 @@ import yaml
 
 from mvssl.compare.grid import _defaults, _settings
 from mvssl.compare.settings import several
+from mvssl.pretext import SimCLR
 
 
 def test_lists_are_given_in_several_ways():
@@ -38,6 +39,14 @@ def test_a_wrong_item_names_the_argument():
 def test_wrong_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(_defaults(), **change)
+
+
+def test_a_pretext_that_needs_more_views_is_refused_before_anything_runs(monkeypatch):
+    settings = _defaults()
+    monkeypatch.setattr(SimCLR, "min_views", 3)
+    with pytest.raises(ValueError, match="n_views=2: simclr needs at least 3"):
+        replace(settings, steps=7)
+    assert replace(settings, n_views=3).n_views == 3
 
 
 def test_the_command_names_what_differs_from_the_defaults():

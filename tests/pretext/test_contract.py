@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
+from mvssl.views import chains
 
 
 @pytest.fixture(params=list_pretexts())
@@ -187,9 +188,10 @@ def test_after_step_takes_any_place_in_the_run(pretext, views, arguments):
     assert pretext(views).loss.isfinite()
 
 
-def test_autocast_leaves_the_loss_in_fp32(pretext, views):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_leaves_the_loss_in_fp32(pretext, views, dtype):
     exact = copy.deepcopy(pretext)(views).loss
-    with torch.autocast("cpu", dtype=torch.bfloat16):
+    with torch.autocast("cpu", dtype=dtype):
         loss = pretext(views).loss
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, exact, rtol=0.1, atol=0.05)
@@ -246,3 +248,25 @@ def test_it_is_described(name):
     assert entry.paper.startswith(("arXiv:", "https://"))
     assert entry.summary.endswith(".")
     assert len(entry.summary) < 110
+
+
+def test_its_views_are_described(name):
+    kind = pretexts.entry(name).target
+    assert kind.min_views >= 1
+    assert kind.chain in chains.names()
+    assert "\n" not in kind.paper_views
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_reaches_layers_only(pretext, views, dtype):
+    """With the same outputs of encoder, heads and teacher, the loss is the same to the last bit."""
+    torch.manual_seed(0)
+    exact = copy.deepcopy(pretext)(views)
+    for layer in pretext.modules():
+        if layer is not pretext:
+            layer.forward = torch.autocast("cpu", enabled=False)(layer.forward)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=dtype):
+        output = pretext(views)
+    assert torch.equal(output.loss, exact.loss)
+    assert all(torch.equal(term, exact.terms[name]) for name, term in output.terms.items())

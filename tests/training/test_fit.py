@@ -9,12 +9,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 
 import mvssl
 from mvssl.data import CorpusError, open_corpus
-from mvssl.encoders import ResNet, load_encoder
+from mvssl.encoders import ResNet, encoders, load_encoder
 from mvssl.pretext import BYOL, DINO, CollapseWarning, Hybrid, Pretext, PretextOutput, SimCLR, SupCon, SwAV
-from mvssl.training import read_metrics
+from mvssl.registry import Entry
+from mvssl.training import pretrain, read_metrics
 from mvssl.training.fit import Recipe
 
 
@@ -155,6 +157,34 @@ def test_a_pretext_is_told_the_length_of_the_run(music, tmp_path):
     last, length = pretext.told[-1]
     assert last == result.steps - 1
     assert length < 2 * result.steps
+
+
+class _Sees(SimCLR):
+    """Remembers whether its views are audio (2 dimensions) or log-mels (3)."""
+
+    chain = "crops"
+    min_views = 3
+
+    def forward(self, views):
+        self.seen = [view.ndim for view in views]
+        return super().forward(views)
+
+
+def test_a_pretext_brings_its_own_views_unless_others_are_given(music, tmp_path):
+    pretext = _Sees(_encoder())
+    mvssl.fit(pretext, music, steps=1, out=tmp_path / "own", batch_size=8, progress=False)
+    assert pretext.seen == [2, 2, 2]
+    mvssl.fit(pretext, music, "light", steps=1, out=tmp_path / "given", batch_size=8, progress=False)
+    assert pretext.seen == [3, 3, 3]
+
+
+@pytest.mark.parametrize(("asked", "recorded"), [(None, "crops"), ("light", "light")])
+def test_the_chain_is_recorded_by_name(asked, recorded, music, tmp_path, monkeypatch):
+    monkeypatch.setitem(encoders._entries, "micro", Entry("micro", lambda: _encoder(), "", ""))
+    arguments = {"data": str(music), "pretext": "cola", "encoder": "micro", "batch_size": 8}
+    for _ in range(2):
+        pretrain(**arguments, views=asked, steps=2, out=str(tmp_path / "run"), resume=True)
+        assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["views"] == recorded
 
 
 class _Collapsed(Pretext):

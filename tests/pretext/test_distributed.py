@@ -69,7 +69,9 @@ def pretexts_by_case(small):
     # Only the encoder is converted, as a user would: heads have the right batch norms from the start.
     encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
     encoder = convert_batch_norms(encoder.double())
-    return {case: small(name, copy.deepcopy(encoder), **more).double() for case, (name, more) in CASES.items()}
+    return {
+        case: small(name, copy.deepcopy(encoder), **more).double() for case, (name, more) in CASES.items()
+    }
 
 
 @pytest.fixture(scope="module")

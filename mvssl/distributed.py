@@ -32,22 +32,23 @@ def total(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Sums over all processes, element by element, with gradients; one collective.
 
     Args:
-        tensors: Of any shapes, the same on all processes; all floating or all integer. They are added up in
-            the largest of their types.
+        tensors: Of any shapes, the same on all processes; all floating or all integer, and boolean (true if
+            any is). They are added up in the largest of their types.
 
     Raises:
         TypeError: If floating and integer tensors are mixed: large integers would be rounded.
     """
     if world_size() == 1:
         return list(tensors)
-    if len({tensor.is_floating_point() for tensor in tensors}) > 1:
+    if len({tensor.is_floating_point() for tensor in tensors if tensor.dtype != torch.bool}) > 1:
         raise TypeError(f"floating or integer tensors, not both: got {[tensor.dtype for tensor in tensors]}")
     # Imported here because it fails where torch was built without processes. Its all_gather would send less
     # than sums do, but has no gradient on the CPU unless the backend is called "gloo" and nothing else.
     from torch.distributed.nn.functional import all_reduce
 
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
     # Its default group is the one at the time of the import.
-    sums = all_reduce(torch.cat([tensor.flatten() for tensor in tensors]), group=dist.group.WORLD)
+    sums = all_reduce(flat.byte() if flat.dtype == torch.bool else flat, group=dist.group.WORLD)
     parts = zip(sums.split([tensor.numel() for tensor in tensors]), tensors, strict=True)
     found = [part.view(tensor.shape).to(tensor.dtype) for part, tensor in parts]
     return [s if tensor.requires_grad else s.detach() for s, tensor in zip(found, tensors, strict=True)]
@@ -73,7 +74,7 @@ def gather(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Rows of all processes, in the order of ranks, with gradients; one collective and a check of sizes.
 
     Args:
-        tensors: (rows, ...) each, of the same shapes on all processes.
+        tensors: (rows, ...) each, of the same shapes on all processes; floating or integer, and boolean.
 
     Returns:
         (processes · rows, ...) each.

@@ -63,9 +63,10 @@ def close(found, expected, rtol=1e-9):
 def gathered():
     a, b = mine(rows(EVEN, 6), EVEN), mine(rows(EVEN, 2, 3, seed=1), EVEN)
     constant = torch.arange(4) + 2**24 + 1 + 4 * dist.get_rank()
-    together = gather([a, b])
+    *together, mask = gather([a, b, a > 3])
     coupled(*together).backward()
-    return *together, a.grad, b.grad, gather([constant])[0], gather([a.detach(), b])[0].requires_grad
+    ungraded = gather([a.detach(), b])[0].requires_grad
+    return *together, a.grad, b.grad, gather([constant])[0], ungraded, mask, gather([a > 3])[0]
 
 
 def test_gathered_rows_and_their_gradients_are_those_of_the_whole_batch(processes):
@@ -76,6 +77,8 @@ def test_gathered_rows_and_their_gradients_are_those_of_the_whole_batch(processe
         assert torch.equal(found["gather"][1], b.detach())
         assert torch.equal(found["gather"][4], torch.arange(8) + 2**24 + 1)
         assert not found["gather"][5]
+        assert torch.equal(found["gather"][6], a > 3)
+        assert torch.equal(found["gather"][7], a > 3)
     # Each process has the whole loss: their sum is what is differentiated, and averaged over processes later.
     for i, whole in ((2, a), (3, b)):
         close(torch.cat([found["gather"][i] for found in processes]) / SIZE, whole.grad)

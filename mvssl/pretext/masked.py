@@ -26,8 +26,8 @@ class MaskedModeling(Pretext):
             128 ms. Twice as long, neighbours in time tell half as much of what is masked.
         mask_ratio: Share of the patches that is masked; the paper uses 0.75, SimMIM 0.6.
         hidden_dim: Channels of the decoder.
-        patch_norm: Whether patches are normalised by themselves before they are reconstructed, which the paper
-            finds better. In the first some dozens of steps less is learned with it than without.
+        patch_norm: Whether patches are normalised by themselves before they are reconstructed, which the
+            paper finds better. In some dozens of steps less is learned with it than without.
 
     Raises:
         TypeError: If the encoder has no feature map.
@@ -43,7 +43,7 @@ class MaskedModeling(Pretext):
         encoder: nn.Module,
         patch: tuple[int, int] = (16, 4),
         mask_ratio: float = 0.5,
-        hidden_dim: int = 128,
+        hidden_dim: int = 64,
         patch_norm: bool = True,
     ) -> None:
         super().__init__(encoder)

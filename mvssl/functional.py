@@ -479,18 +479,22 @@ def effective_rank(embeddings: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 def masked_reconstruction(
-    predictions: Sequence[Tensor], patches: Sequence[Tensor], masks: Sequence[Tensor], eps: float = 1e-6
+    predictions: Sequence[Tensor],
+    patches: Sequence[Tensor],
+    masks: Sequence[Tensor],
+    patch_norm: bool = True,
+    eps: float = 1e-6,
 ) -> Tensor:
-    """Mean squared error on masked patches, each normalised by itself (MAE, arXiv:2111.06377, §3).
+    """Mean squared error on masked patches (MAE, arXiv:2111.06377, §3), averaged over values and patches.
 
-    Every patch has its own mean taken away and is divided by its own deviation; the error is averaged over
-    values and masked patches, then over views. Predicting zero costs (nearly) 1, and 0 where nothing changes
+    The mean over views. With normalised patches predicting zero costs (nearly) 1, and 0 where nothing changes
     within patches.
 
     Args:
         predictions: One (batch, patches, size) tensor per view; views may differ in their patches.
         patches: What is to be predicted, of the same shapes; no gradient reaches them.
         masks: Which patches count, (batch, patches), at least one of each view.
+        patch_norm: Take from each patch its own mean, and divide it by its own deviation.
         eps: Added to the variance of a patch.
 
     Raises:
@@ -501,8 +505,9 @@ def masked_reconstruction(
     for prediction, patch, mask in zip(predictions, patches, masks, strict=True):
         with torch.autocast(prediction.device.type, enabled=False):
             target = _precise(patch.detach())
-            centred = target - target.mean(2, keepdim=True)
-            target = centred * (centred.square().mean(2, keepdim=True) + eps).rsqrt()
+            if patch_norm:
+                centred = target - target.mean(2, keepdim=True)
+                target = centred * (centred.square().mean(2, keepdim=True) + eps).rsqrt()
             losses.append(_masked_error(_precise(prediction), target, mask))
     return torch.stack(losses).mean()
 

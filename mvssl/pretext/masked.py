@@ -23,9 +23,12 @@ class MaskedModeling(Pretext):
 
     Args:
         encoder: Encoder to train, a :class:`~mvssl.pretext.dense.DenseEncoder`.
-        patch: Bins and frames of a patch; the papers on audio take 16 × 16 at 10 ms per frame.
-        mask_ratio: Share of the patches that is masked; the paper uses 0.75.
+        patch: Bins and frames of a patch; the papers on audio take 16 bins × 160 ms, and here four frames are
+            128 ms. Twice as long, neighbours in time tell half as much of what is masked.
+        mask_ratio: Share of the patches that is masked; the paper uses 0.75, SimMIM 0.6.
         hidden_dim: Channels of the decoder.
+        patch_norm: Whether patches are normalised by themselves before they are reconstructed, which the
+            paper finds better. In some dozens of steps less is learned with it than without.
 
     Raises:
         TypeError: If the encoder has no feature map.
@@ -40,11 +43,13 @@ class MaskedModeling(Pretext):
     def __init__(
         self,
         encoder: nn.Module,
-        patch: tuple[int, int] = (16, 8),
-        mask_ratio: float = 0.75,
-        hidden_dim: int = 128,
+        patch: tuple[int, int] = (16, 4),
+        mask_ratio: float = 0.5,
+        hidden_dim: int = 64,
+        patch_norm: bool = True,
     ) -> None:
         super().__init__(encoder)
+        self.patch_norm = patch_norm
         dense: Any = encoder
         self.masking = PatchMasking(patch, mask_ratio)
         self.decoder = PatchDecoder(dense, self.masking.patch, hidden_dim, patch[0] * patch[1])
@@ -59,6 +64,7 @@ class MaskedModeling(Pretext):
             for features, embedding, view in zip(maps, embeddings, masked, strict=True)
         ]
         targets = [to_patches(view.image, self.masking.patch) for view in masked]
-        loss = masked_reconstruction(predictions, targets, [view.mask for view in masked])
+        masks = [view.mask for view in masked]
+        loss = masked_reconstruction(predictions, targets, masks, self.patch_norm)
         (loss,) = mean([loss], rows=len(views[0]))
         return PretextOutput(loss, {}, embeddings, [prediction.flatten(1) for prediction in predictions])

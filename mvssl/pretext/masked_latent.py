@@ -77,8 +77,8 @@ class MaskedLatent(Pretext):
             for features, view in zip(seen, masked, strict=True)
         ]
         n = len(views)
-        whole, masks = gather([*predictions, *targets]), gather([view.mask.long() for view in masked])
-        loss = masked_latent(whole[:n], whole[n:], [mask.bool() for mask in masks])
+        whole = gather([*predictions, *targets, *(view.mask for view in masked)])
+        loss = masked_latent(whole[:n], whole[n : 2 * n], whole[2 * n :])
         return PretextOutput(loss, {}, embeddings, [prediction.flatten(1) for prediction in predictions])
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:

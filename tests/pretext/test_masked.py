@@ -17,8 +17,8 @@ def pretext(encoder):
 def test_the_loss_is_that_of_the_masked_patches(pretext, views):
     masked = copy.deepcopy(pretext.masking)(pretext.encoder, views)
     output = pretext(views)
-    predictions = [projection.unflatten(1, (6, 128)) for projection in output.projections]
-    targets = [to_patches(view, (16, 8)) for view in views]
+    predictions = [projection.unflatten(1, (12, 64)) for projection in output.projections]
+    targets = [to_patches(view, (16, 4)) for view in views]
     expected = masked_reconstruction(predictions, targets, [view.mask for view in masked])
     torch.testing.assert_close(output.loss, expected)
 
@@ -30,7 +30,7 @@ def test_the_encoder_sees_nothing_of_masked_patches(pretext, views):
     pretext.encoder.stem.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     pretext(views)
     for image, mask in zip(seen[0].squeeze(1).chunk(2), masks, strict=True):
-        patches = to_patches(image, (16, 8))
+        patches = to_patches(image, (16, 4))
         token = pretext.masking.token.flatten()
         assert torch.equal(patches[mask], token.expand(int(mask.sum()), -1))
         assert (patches[~mask] != token).any(1).all()
@@ -62,7 +62,7 @@ def test_a_constant_prediction_costs_about_one(pretext, views):
 def test_the_default_sizes_suit_the_default_encoder():
     pretext = MaskedModeling(create_encoder("tiny"))
     output = pretext([0.1 * torch.randn(2, 48_000)])
-    assert output.projections[0].shape == (2, 4 * 11 * 16 * 8)
+    assert output.projections[0].shape == (2, 4 * 23 * 16 * 4)
     encoder, decoder = (
         sum(p.numel() for p in part.parameters()) for part in (pretext.encoder, pretext.decoder)
     )
@@ -73,3 +73,11 @@ def test_the_default_sizes_suit_the_default_encoder():
 def test_the_ratio_is_checked(encoder, ratio):
     with pytest.raises(ValueError, match=f"mask_ratio={ratio} must lie between 0 and 1"):
         MaskedModeling(encoder, mask_ratio=ratio)
+
+
+def test_patches_can_stay_as_they_are(encoder, views):
+    pretext = MaskedModeling(encoder, patch_norm=False)
+    torch.nn.init.zeros_(pretext.decoder.mix[-1].weight)
+    torch.nn.init.zeros_(pretext.decoder.mix[-1].bias)
+    expected = torch.stack([view.image.square() for view in pretext.masking.eval()(encoder, views)]).mean()
+    assert pretext(views).loss.item() == pytest.approx(expected.item(), rel=0.2)

@@ -63,7 +63,7 @@ def compare(
 
     Args:
         data: Folder of audio, JSON Lines manifest, or name of a corpus.
-        pretexts: Names of pretexts, separated by commas, or ``all``.
+        pretexts: Names of pretexts, separated by commas, or ``all`` that need nothing but audio.
         seeds: Seeds of pre-training, separated by commas.
         steps: Optimiser steps of each pretext; 200 if neither this nor ``minutes`` is given.
         minutes: Stop each pretext by the clock; results then vary with the speed of the machine.
@@ -98,7 +98,8 @@ def compare(
 
 def _settings(**arguments: Any) -> Settings:
     """Checked settings from what :func:`compare` takes."""
-    names = list_pretexts() if arguments["pretexts"] == "all" else arguments["pretexts"]
+    from_audio = [name for name in list_pretexts() if not pretexts.entry(name).target.needs_groups]
+    names = from_audio if arguments["pretexts"] == "all" else arguments["pretexts"]
     lists = {
         "pretexts": several(names, str, "pretexts"),
         "seeds": several(arguments["seeds"], int, "seeds"),
@@ -158,6 +159,8 @@ class Grid:
         needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
         self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
         self.corpus.require_labels()
+        if any(pretexts.entry(name).target.needs_groups for name in settings.pretexts):
+            self.corpus.require_groups()
         self._remember_corpus()
         if settings.prepare:
             self.corpus = prepare(self.corpus, out / "audio", self._encoder(0).sample_rate, progress=True)

@@ -11,6 +11,7 @@ from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
 from mvssl.encoders import ResNet, encoders, load_encoder
 from mvssl.evaluation import label_efficiency
+from mvssl.pretext import list_pretexts
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -165,6 +166,7 @@ def test_bad_files_are_listed_and_the_run_goes_on(music, tmp_path, capsys):
     [
         (["--data", "/no/such/folder"], "/no/such/folder"),
         (["--pretexts", "simclrr"], "did you mean"),
+        (["--pretexts", "simclr,supcon"], "no two training tracks have the same group"),
         (["--batch_size", "500"], "batch_size=500"),
         (["--min_gap", "5"], "shorter than"),
         (["--fractions", "2"], "fractions"),
@@ -177,6 +179,11 @@ def test_wrong_arguments_end_with_one_clear_line(extra, message, music, tmp_path
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("mvssl: error: ")
     assert message in error
+
+
+def test_all_pretexts_are_those_that_need_nothing_but_audio():
+    names = grid._settings(**{**grid._defaults().as_config(), "pretexts": "all"}).pretexts
+    assert set(list_pretexts()) - set(names) == {"supcon"}
 
 
 def test_one_class_only_is_an_error(tmp_path, capsys):

@@ -48,6 +48,7 @@ class DINO(Pretext):
             fewer than two views, or a name is unknown.
     """
 
+    learning_rate = 1e-3
     paper_views = (
         "two large crops of an image, and several small ones that only the student sees; BYOL's colour "
         "jitter, blur and solarisation"

@@ -51,7 +51,7 @@ class MaskedContrastive(SimCLR):
         reduction: Literal["pairwise", "multi_positive"] = "pairwise",
     ) -> None:
         super().__init__(encoder, hidden_dim, projection_dim, temperature, reduction)
-        self.masking, self.min_views = PatchMasking(patch, mask_ratio), 1
+        self.masking = PatchMasking(patch, mask_ratio)
 
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         encoder: Any = self.encoder

@@ -76,7 +76,9 @@ class SimCLR(Pretext):
             raise ValueError(f"temperature={temperature} must be positive")
         check_negatives(negatives, positions, queue_size > 0)
         self.temperature, self.reduction, self.decoupled = temperature, reduction, decoupled
-        self.negatives, self.positions, self.min_views = negatives, positions, 2 * positions
+        self.negatives, self.positions = negatives, positions
+        if positions > 1:
+            self.min_views = 2 * positions
         hidden = [self.embed_dim if hidden_dim is None else hidden_dim] * hidden_layers
         sizes = [self.embed_dim, *hidden, projection_dim]
         self.projector = mlp(sizes, batch_norm=batch_norm, last_bias=last_bias)

@@ -37,6 +37,8 @@ class SwAV(Pretext):
         ValueError: If a number is not positive (the queue's may be zero).
     """
 
+    # At three times this rate a run loses its dimensions early.
+    learning_rate = 1e-3
     paper_views = (
         "two large crops of an image, and several small ones that only predict; SimCLR's flip, colour "
         "jitter, greyscale and blur"

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mvssl.distributed import mean
+from mvssl.distributed import BatchNorm, mean
 from mvssl.functional import dino
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.ema import MovingAverage
@@ -26,10 +26,14 @@ class DINO(Pretext):
     Args:
         encoder: Encoder to train; the teacher starts as a copy of it.
         hidden_dim: Size of the two hidden layers of the projector; the paper uses 2048.
-        projection_dim: Size of projections; the paper uses 256.
+        projection_dim: Size of projections; the paper uses 256. The more dimensions, the smaller are the
+            cosines with prototypes that have not moved yet, and the vaguer the teacher.
         prototypes: Size of the distributions; the paper uses 65 536, deezer2024 4096.
         head: ``"unit"`` is the paper's: GELU without batch norm, projections and prototypes of unit length.
             ``"plain"`` is that of deezer2024: Linear–BatchNorm–ReLU blocks and a linear layer.
+        projection_norm: Whether a batch norm stands before the unit length, as in
+            :class:`~mvssl.pretext.BYOL`; neither in the paper nor in deezer2024. Without it, in runs of some
+            hundred steps, projections are so alike that a centred teacher prefers no prototype.
         momentum: Initial decay of the teacher, see :class:`mvssl.pretext.ema.MovingAverage`. The paper
             uses 0.996, and so does deezer2024: too slow for some hundred steps.
         student_temperature: Divides the student's scores; the paper uses 0.1.
@@ -59,17 +63,18 @@ class DINO(Pretext):
 
     @presets(
         deezer2024={
-            "prototypes": 4096, "head": "plain", "momentum": 0.996, "teacher_temperature": 0.04,
-            "first_teacher_temperature": 0.02,
+            "projection_dim": 256, "prototypes": 4096, "head": "plain", "projection_norm": False,
+            "momentum": 0.996, "teacher_temperature": 0.04, "first_teacher_temperature": 0.02,
         }
     )  # fmt: skip
     def __init__(
         self,
         encoder: nn.Module,
         hidden_dim: int = 1024,
-        projection_dim: int = 256,
+        projection_dim: int = 64,
         prototypes: int = 1024,
         head: Literal["unit", "plain"] = "unit",
+        projection_norm: bool = True,
         momentum: float = 0.99,
         student_temperature: float = 0.1,
         teacher_temperature: float = 0.07,
@@ -95,7 +100,9 @@ class DINO(Pretext):
         self.student_temperature, self.global_views = student_temperature, global_views
         self.temperatures, self.warmup = (first_teacher_temperature, teacher_temperature), warmup
         self.center_momentum = center_momentum
-        self.projector = _HEADS[head]([self.embed_dim, hidden_dim, hidden_dim, projection_dim])
+        norm = [BatchNorm(projection_dim, affine=False)] if projection_norm else []
+        layers = _HEADS[head]([self.embed_dim, hidden_dim, hidden_dim, projection_dim])
+        self.projector = nn.Sequential(*layers, *norm, *([UnitLength()] if head == "unit" else []))
         self.prototypes = Prototypes(projection_dim, prototypes, weight_norm=head == "unit")
         self.teacher = MovingAverage(encoder, self.projector, self.prototypes, momentum=momentum)
         self.register_buffer("center", torch.zeros(prototypes))
@@ -123,13 +130,13 @@ class DINO(Pretext):
 
 
 def _unit_head(sizes: Sequence[int]) -> nn.Sequential:
-    """The paper's, with its initial weights."""
+    """The paper's up to the unit length, with its initial weights."""
     layers = mlp(sizes, batch_norm=False, hidden_bias=True, activation=nn.GELU)
     for layer in layers:
         if isinstance(layer, nn.Linear):
             nn.init.trunc_normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-    return nn.Sequential(*layers, UnitLength())
+    return layers
 
 
 def _plain_head(sizes: Sequence[int]) -> nn.Sequential:

@@ -42,11 +42,19 @@ def test_scores_are_cosines(pretext, views):
 
 
 def test_the_head_is_the_published_one(encoder):
-    projector = DINO(encoder, hidden_dim=512).projector
+    projector = DINO(encoder, hidden_dim=512, projection_norm=False).projector
     kinds = [nn.Linear, nn.GELU, nn.Linear, nn.GELU, nn.Linear]
     assert [type(layer) for layer in projector][:-1] == kinds
     assert projector[2].weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert not projector[2].bias.any()
+
+
+def test_projections_are_standardised_before_they_have_unit_length(encoder, views):
+    projector = DINO(encoder, hidden_dim=64, projection_dim=8).projector
+    *layers, unit_length = projector
+    standardised = nn.Sequential(*layers)(torch.randn(200, encoder.embed_dim) + 5)
+    torch.testing.assert_close(standardised.mean(0), torch.zeros(8), atol=1e-5, rtol=0)
+    torch.testing.assert_close(unit_length(standardised).norm(dim=1), torch.ones(200))
 
 
 def test_the_centre_follows_the_teacher_in_training_only(pretext, views):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from mvssl.distributed import BatchNorm, gather
+from mvssl.distributed import gather
 from mvssl.functional import swav
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.heads import Prototypes, UnitLength, mlp
@@ -32,9 +32,6 @@ class SwAV(Pretext):
             two. Further ones, such as short crops, only predict.
         queue_size: Earlier projections per view with codes that take part in the assignment, once there
             are so many; the paper uses 3840 with batches of 256, and none with large ones.
-        projection_norm: Whether a batch norm stands before the unit length, as in
-            :class:`~mvssl.pretext.BYOL`; not in the paper. Without it, in runs of some hundred steps,
-            projections are so alike that codes prefer no prototype.
 
     Raises:
         ValueError: If a number is not positive (the queue's may be zero).
@@ -57,7 +54,6 @@ class SwAV(Pretext):
         iterations: int = 3,
         code_views: int = 2,
         queue_size: int = 0,
-        projection_norm: bool = True,
     ) -> None:
         super().__init__(encoder)
         if min(temperature, epsilon, iterations, code_views) <= 0:
@@ -67,9 +63,7 @@ class SwAV(Pretext):
             )
         self.temperature, self.epsilon, self.iterations = temperature, epsilon, iterations
         self.code_views = code_views
-        norm = [BatchNorm(projection_dim, affine=False)] if projection_norm else []
-        layers = mlp([self.embed_dim, hidden_dim, projection_dim])
-        self.projector = nn.Sequential(*layers, *norm, UnitLength())
+        self.projector = nn.Sequential(*mlp([self.embed_dim, hidden_dim, projection_dim]), UnitLength())
         self.prototypes = Prototypes(projection_dim, prototypes)
         self.prototypes.to_unit_length()
         self.queue = Queue(queue_size, projection_dim, lanes=code_views)

@@ -7,7 +7,8 @@ key gives the same numbers on every machine, whatever the number of workers or t
 import numpy as np
 from numpy.typing import NDArray
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+# SplitMix64: what is added in each round, and the two multipliers of its finaliser.
+ADDEND, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -27,9 +28,9 @@ def hash_keys(*columns: int | NDArray[np.integer]) -> NDArray[np.uint64]:
     state = np.zeros(np.broadcast_shapes(*(np.shape(column) for column in columns)), np.uint64)
     with np.errstate(over="ignore"):
         for column in columns:
-            state = state + np.asarray(column).astype(np.uint64) + _GOLDEN
-            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state = state + np.asarray(column).astype(np.uint64) + np.uint64(ADDEND)
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(FIRST)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(SECOND)
             state = state ^ (state >> np.uint64(31))
     return state
 

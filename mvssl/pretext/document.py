@@ -100,7 +100,7 @@ def _recorded_losses() -> Iterator[dict[str, None]]:
 
     def record(frame: FrameType, event: str, argument: object) -> None:
         nonlocal depth
-        if frame.f_globals is not vars(functional) or event not in ("call", "return"):
+        if not frame.f_globals["__name__"].startswith(functional.__name__) or event not in ("call", "return"):
             return
         if event == "call" and not depth and not frame.f_code.co_name.startswith("_"):
             losses[frame.f_code.co_name] = None

@@ -5,11 +5,9 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mvssl.distributed import gather
-from mvssl.functional import nt_xent
-from mvssl.pretext.base import PretextOutput, forward_views, register_pretext
+from mvssl.pretext.base import PretextOutput, register_pretext
 from mvssl.pretext.dense import DENSE
-from mvssl.pretext.masks import PatchMasking
+from mvssl.pretext.masks import PatchMasking, encode_masked
 from mvssl.pretext.simclr import SimCLR
 
 
@@ -56,8 +54,4 @@ class MaskedContrastive(SimCLR):
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         encoder: Any = self.encoder
         masked = self.masking(encoder, [*views, *views] if len(views) == 1 else views)
-        maps = forward_views(encoder.feature_map, [view.hidden for view in masked])
-        embeddings = forward_views(encoder.pool, maps)
-        projections = forward_views(self.projector, embeddings)
-        loss = nt_xent(gather(projections), self.temperature, self.reduction)
-        return PretextOutput(loss, {}, embeddings, projections)
+        return self.from_embeddings(encode_masked(encoder, masked)[1], views)

@@ -11,7 +11,7 @@ from mvssl.functional import masked_latent
 from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
 from mvssl.pretext.dense import DENSE, DenseEncoder, PatchDecoder
 from mvssl.pretext.ema import MovingAverage
-from mvssl.pretext.masks import PatchMasking
+from mvssl.pretext.masks import PatchMasking, predict_masked
 
 
 @register_pretext("masked_latent", paper="arXiv:2202.03555")
@@ -65,12 +65,7 @@ class MaskedLatent(Pretext):
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         encoder: Any = self.encoder
         masked = self.masking(encoder, views)
-        maps = forward_views(encoder.feature_map, [view.hidden for view in masked], least=1)
-        embeddings = forward_views(encoder.pool, maps, least=1)
-        predictions = [
-            self.decoder(features, embedding, view.grid)
-            for features, embedding, view in zip(maps, embeddings, masked, strict=True)
-        ]
+        embeddings, predictions = predict_masked(encoder, self.decoder, masked)
         seen = forward_views(self.teacher, [view.image for view in masked], least=1)
         targets = [
             F.adaptive_avg_pool2d(features, view.grid).flatten(2).transpose(1, 2)

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mvssl.pretext.base import require_views
-from mvssl.pretext.dense import DenseEncoder
+from mvssl.pretext.base import forward_views, require_views
+from mvssl.pretext.dense import DenseEncoder, PatchDecoder
+from mvssl.seeding import ADDEND, FIRST, SECOND
 
 
 def hash_keys(*columns: Tensor | int) -> Tensor:
     """:func:`mvssl.seeding.hash_keys` on the device of its columns, as the int64 of the same bits."""
     state = torch.zeros((), dtype=torch.int64)
     for column in columns:
-        state = torch.as_tensor(column) + state + _signed(0x9E3779B97F4A7C15)
-        state = (state ^ _shifted(state, 30)) * _signed(0xBF58476D1CE4E5B9)
-        state = (state ^ _shifted(state, 27)) * _signed(0x94D049BB133111EB)
+        state = torch.as_tensor(column) + state + _signed(ADDEND)
+        state = (state ^ _shifted(state, 30)) * _signed(FIRST)
+        state = (state ^ _shifted(state, 27)) * _signed(SECOND)
         state = state ^ _shifted(state, 31)
     return state
 
@@ -134,3 +135,18 @@ class PatchMasking(nn.Module):
             places = places.repeat_interleave(side, axis)
         hidden = torch.where(places, self.token.to(image.dtype).repeat(rows, columns), image)
         return Masked(image, hidden, mask, (rows, columns))
+
+
+def encode_masked(encoder: DenseEncoder, masked: Sequence[Masked]) -> tuple[list[Tensor], list[Tensor]]:
+    """Feature maps and embeddings of views of which the encoder sees what is not masked."""
+    maps = forward_views(encoder.feature_map, [view.hidden for view in masked], least=1)
+    return maps, forward_views(encoder.pool, maps, least=1)
+
+
+def predict_masked(
+    encoder: DenseEncoder, decoder: PatchDecoder, masked: Sequence[Masked]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Embeddings of masked views, and what a decoder predicts for each of their patches."""
+    maps, embeddings = encode_masked(encoder, masked)
+    together = zip(maps, embeddings, masked, strict=True)
+    return embeddings, [decoder(features, embedding, view.grid) for features, embedding, view in together]

@@ -6,12 +6,12 @@ from torch import Tensor, nn
 
 from mvssl.distributed import gather
 from mvssl.functional import sup_con
-from mvssl.pretext.base import Pretext, PretextOutput, forward_views, register_pretext
-from mvssl.pretext.heads import mlp
+from mvssl.pretext.base import PretextOutput, forward_views, register_pretext
+from mvssl.pretext.simclr import SimCLR
 
 
 @register_pretext("supcon", paper="arXiv:2004.11362")
-class SupCon(Pretext):
+class SupCon(SimCLR):
     """SimCLR in which tracks of a group (artist, album, playlist) are positives of each other.
 
     How much groups count depends on how often two tracks of one meet in a batch: with 100 equal groups and
@@ -38,12 +38,7 @@ class SupCon(Pretext):
         projection_dim: int = 128,
         temperature: float = 0.1,
     ) -> None:
-        super().__init__(encoder)
-        if temperature <= 0:
-            raise ValueError(f"temperature={temperature} must be positive")
-        self.temperature = temperature
-        hidden = self.embed_dim if hidden_dim is None else hidden_dim
-        self.projector = mlp([self.embed_dim, hidden, projection_dim])
+        super().__init__(encoder, hidden_dim, projection_dim, temperature)
 
     def from_embeddings(
         self, embeddings: Sequence[Tensor], views: Sequence[Tensor], groups: Tensor | None = None

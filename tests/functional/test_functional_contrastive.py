@@ -6,8 +6,7 @@ import math
 import pytest
 import torch
 
-from mvssl import functional
-from mvssl.functional import nt_xent, sup_con
+from mvssl.functional import contrastive, nt_xent, sup_con
 
 BATCH, DIM = 4, 5
 # Where negatives are from, places per track, views.
@@ -172,7 +171,7 @@ def test_blocks_change_nothing(monkeypatch, negatives, positions, views, decoupl
     queue = None if negatives == "track" else projections(1, batch=3, seed=1)[0]
     found = []
     for block in (1024, 3, 1):
-        monkeypatch.setattr(functional, "_BLOCK", block)
+        monkeypatch.setattr(contrastive, "_BLOCK", block)
         loss = nt_xent(z, 0.2, "multi_positive", decoupled, negatives, positions, queue)
         found.append((loss, *torch.autograd.grad(loss, z)))
     torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-14)

@@ -106,13 +106,6 @@ def test_cpc_equals_loops(negatives, steps):
     assert found == pytest.approx(naive_cpc(predictions, embeddings, negatives), rel=1e-10)
 
 
-def test_patches_as_they_are_give_a_plain_error():
-    predictions, patches, masks = masked_views(2)
-    errors = [(p - x)[m].square().mean() for p, x, m in zip(predictions, patches, masks, strict=True)]
-    found = masked_reconstruction(predictions, patches, masks, patch_norm=False)
-    torch.testing.assert_close(found, torch.stack(errors).mean())
-
-
 @pytest.mark.parametrize("loss", [masked_reconstruction, masked_latent])
 def test_only_masked_places_count(loss):
     (prediction,), (target,), (mask,) = masked_views(1)

@@ -94,7 +94,7 @@ def loader(
     seed: int = 0,
     sample_rate: int = 16_000,
     workers: int = 1,
-) -> "DataLoader[Batch] | _OnDemand":
+) -> "DataLoader[Batch]":
     """Loads crops of a corpus in batches.
 
     Every epoch visits the tracks of the split once, in an order of its own; what does not fill a batch at
@@ -116,8 +116,9 @@ def loader(
             of the 100 batches.
         seed: Of order and crops.
         sample_rate: In Hz, of the crops.
-        workers: Processes that read ahead; 0 reads each batch when it is asked for, which is the faster way
-            where training is on the same cores and the storage is not slow.
+        workers: Processes that read ahead; 0 reads each batch when it is asked for. Where training is on the
+            same cores and the storage is not slow, that is the faster way: each of torch's kernels waits for
+            all of its threads, and thus for every slice of time that one of them loses to a reader.
 
     Raises:
         CorpusError: If the corpus cannot be opened, a track is too short for the views, or there are
@@ -140,14 +141,12 @@ def loader(
         )
     schedule = _Schedule(items, batch_size, steps, start_step, seed)
     crops = _Crops(corpus, items, sampler, seed, sample_rate)
-    if workers == 0:
-        return _OnDemand(crops, schedule)
     return DataLoader(
         crops,
         batch_sampler=schedule,
         collate_fn=_as_it_is,
         num_workers=workers,
-        persistent_workers=True,
+        persistent_workers=workers > 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each pass would advance the global random state
     )
@@ -275,24 +274,6 @@ def _empty(*shape: int) -> Tensor:
     """
     room = torch.empty(shape)
     return room if get_worker_info() is None else room.share_memory_()
-
-
-class _OnDemand:
-    """Reads each batch when it is asked for, in the thread that asks.
-
-    Reading ahead beside a training on the same cores would cost more than it saves: each of torch's kernels
-    waits for all of its threads, and thus for every slice of time that one of them loses to a reader. Nor do
-    several threads help: reading is many short calls, between which they would wait for the interpreter.
-    """
-
-    def __init__(self, crops: _Crops, schedule: _Schedule) -> None:
-        self._crops, self._schedule = crops, schedule
-
-    def __len__(self) -> int:
-        return len(self._schedule)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self._crops.__getitems__, self._schedule)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -226,6 +226,7 @@ class Grid:
         cell.finish(
             scores, seconds=result.seconds, views=result.views, steps=result.steps, problems=problems,
             parameters=_count(pretext.encoder), stopped_by_clock=result.stopped_by_clock,
+            collapse=result.collapse,
         )  # fmt: skip
 
     def _random(self, cell: Cell) -> None:
@@ -338,6 +339,8 @@ class Grid:
         for (method, seed), fact in facts.items():
             if "diverged" in fact:
                 notes.append(f"{method} with seed {seed} diverged and is left out: {fact['diverged']}.")
+            if fact.get("collapse"):
+                notes.append(f"{method} with seed {seed} {fact['collapse']}.")
         return notes
 
     def _remember_corpus(self) -> None:

@@ -176,12 +176,11 @@ def sup_con(projections: Sequence[Tensor], groups: Tensor | None = None, tempera
             raise ValueError(
                 f"groups must be int64 of shape ({batch},), got {groups.dtype} {tuple(groups.shape)}"
             )
-        _, members, sizes = torch.where(groups < 0, alone, groups).unique(
-            return_inverse=True, return_counts=True
-        )
-        sums = z.new_zeros(len(sizes), dim).index_add(0, members, z.sum(0))
-        similarities = (z * (sums[members] - z)).sum(2)
-        positives = similarities / (views * sizes[members] - 1) / temperature
+        groups = torch.where(groups < 0, alone, groups)
+        members = torch.searchsorted(groups.sort().values, groups)  # unique() would wait for the device
+        sums = z.new_zeros(batch, dim).index_add(0, members, z.sum(0))[members]
+        sizes = z.new_zeros(batch).index_add(0, members, z.new_ones(batch))[members]
+        positives = (z * (sums - z)).sum(2) / (views * sizes - 1) / temperature
         denominators = _log_denominators(z[None], temperature, False, z.new_empty(0, dim))
         return denominators.mean() - positives.mean()
 

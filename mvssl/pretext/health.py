@@ -106,11 +106,14 @@ class CollapseMonitor:
 
     Args:
         patience: Rows in a row that must show the same sign.
+
+    Attributes:
+        finding: When the run collapsed and what shows it, in words; None as long as it has not.
     """
 
     def __init__(self, patience: int = 3) -> None:
         self.patience = patience
-        self.warned = False
+        self.finding: str | None = None
         self._rows = dict.fromkeys(_COLLAPSES, 0)
 
     def watch(self, step: int, terms: Mapping[str, float]) -> None:
@@ -124,11 +127,11 @@ class CollapseMonitor:
         terms = {name.rpartition("/")[2]: value for name, value in terms.items()}
         for name, (low, high, words) in _COLLAPSES.items():
             self._rows[name] = self._rows[name] + 1 if low <= terms.get(name, -1.0) <= high else 0
-            if self._rows[name] >= self.patience and not self.warned:
-                self.warned = True
+            if self._rows[name] >= self.patience and self.finding is None:
+                self.finding = f"collapsed by step {step}: {words} ({name} {terms[name]:.3g})"
                 warnings.warn(
-                    f"the run has collapsed by step {step}: {words} ({name} {terms[name]:.3g}). Start again "
-                    f"with a lower learning rate, a larger batch or other arguments of the pretext",
+                    f"the run has {self.finding}. Start again with a lower learning rate, a larger batch or "
+                    f"other arguments of the pretext",
                     CollapseWarning,
                     stacklevel=2,
                 )

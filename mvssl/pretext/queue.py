@@ -21,19 +21,18 @@ class Queue(nn.Module):
     """
 
     rows: Tensor
-    filled: Tensor
 
     def __init__(self, size: int, dim: int, lanes: int = 1) -> None:
         super().__init__()
         if size < 0:
             raise ValueError(f"queue_size={size} must not be negative")
         self.register_buffer("rows", torch.zeros(lanes, size, dim))
-        self.register_buffer("filled", torch.tensor(0))
+        self.filled = 0  # at most size; no tensor, because asking one would wait for the device
 
     def full(self) -> Tensor | None:
         """(lanes, size, dim), the newest first; None before so many have come."""
         size = self.rows.shape[1]
-        return self.rows if size and int(self.filled) >= size else None
+        return self.rows if 0 < size == self.filled else None
 
     @torch.no_grad()
     def push(self, newest: Sequence[Tensor]) -> None:
@@ -47,4 +46,12 @@ class Queue(nn.Module):
             joined = torch.stack(list(newest))[:, :size]
             lanes = len(joined)
             self.rows[:lanes] = torch.cat([joined, self.rows[:lanes]], 1)[:, :size]
-            self.filled += joined.shape[1]
+            self.filled = min(self.filled + joined.shape[1], size)
+
+    def get_extra_state(self) -> Tensor:
+        """How many rows are filled, for the state dict."""
+        return torch.tensor(self.filled)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Takes that up again."""
+        self.filled = int(state)

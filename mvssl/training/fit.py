@@ -85,6 +85,7 @@ class FitResult:
         seconds: Wall-clock seconds of training, over all resumed parts.
         stopped_by_clock: Whether ``minutes`` ended the run before ``steps`` did.
         problems: Files that could not be read, each once; other tracks stood in for them.
+        collapse: When the run collapsed and what shows it, in words; None if it did not.
     """
 
     steps: int
@@ -92,6 +93,7 @@ class FitResult:
     seconds: float
     stopped_by_clock: bool
     problems: tuple[Problem, ...]
+    collapse: str | None
 
 
 def fit(

@@ -138,16 +138,22 @@ class Watcher(pl.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to know of the part before it."""
         problems = [(problem.path, problem.reason) for problem in self.problems]
-        return {"views": self.views, "seconds": self.seconds, "finished": self.finished, "problems": problems}
+        return {
+            "views": self.views, "seconds": self.seconds, "finished": self.finished, "problems": problems,
+            "collapse": self.monitor.finding,
+        }  # fmt: skip
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.views, self.seconds = state_dict["views"], state_dict["seconds"]
-        self.finished = state_dict["finished"]
+        self.finished, self.monitor.finding = state_dict["finished"], state_dict["collapse"]
         self.problems = {Problem(*pair): None for pair in state_dict["problems"]}
 
     def result(self, steps: int) -> FitResult:
         """What came of the run."""
-        return FitResult(steps, self.views, self.seconds, steps < self.recipe.steps, tuple(self.problems))
+        return FitResult(
+            steps, self.views, self.seconds, stopped_by_clock=steps < self.recipe.steps,
+            problems=tuple(self.problems), collapse=self.monitor.finding,
+        )  # fmt: skip
 
 
 def train(

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,6 +146,18 @@ def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
         ("supervised", "0"), ("supervised", "1"),
     }  # fmt: skip
     assert "vicreg with seed 0 diverged" in (out / "report.md").read_text()
+
+
+def test_a_collapse_is_told_in_the_report(music, tmp_path, monkeypatch):
+    original = grid.fit
+
+    def fit(*args, **kwargs):
+        return replace(original(*args, **kwargs), collapse="collapsed by step 3: no track differs")
+
+    monkeypatch.setattr(grid, "fit", fit)
+    out = tmp_path / "out"
+    main([*ARGUMENTS, "--data", str(music), "--out", str(out), "--pretexts", "simclr"])
+    assert "simclr with seed 0 collapsed by step 3" in (out / "report.md").read_text()
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(music, tmp_path, capsys):

@@ -10,7 +10,7 @@ def rows(*values):
 
 def test_the_newest_stand_in_front_and_the_oldest_leave():
     queue = Queue(5, 1)
-    for newest, filled in (((1, 2), 2), ((3, 4), 4), ((5, 6), 6)):
+    for newest, filled in (((1, 2), 2), ((3, 4), 4), ((5, 6), 5)):
         assert queue.full() is None
         queue.push([rows(*newest)])
         assert queue.filled == filled

@@ -195,7 +195,11 @@ class _Collapsed(Pretext):
 
 def test_a_collapse_is_said_in_words(music, tmp_path):
     with pytest.warns(CollapseWarning, match=r"collapsed by step 6: all tracks have nearly the same"):
-        _fit(_Collapsed(_encoder()), music, tmp_path)
+        result = _fit(_Collapsed(_encoder()), music, tmp_path)
+    assert result.collapse.startswith("collapsed by step 6: ")
+    again = _fit(_Collapsed(_encoder()), music, tmp_path, resume=True)
+    assert again.collapse == result.collapse
+    assert _fit(SimCLR(_encoder()), music, tmp_path / "healthy").collapse is None
 
 
 class _Diverges(Pretext):

@@ -1,5 +1,6 @@
 """View chains: a sampler that crops, and the transforms that make views of the crops."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -12,7 +13,9 @@ from mvssl.frontends import LogMel
 from mvssl.registry import Registry
 from mvssl.seeding import hash_keys
 from mvssl.views.samplers import Crops
-from mvssl.views.transforms import Gain, HighPass, LowPass, Noise, Polarity, Tilt, Transform
+from mvssl.views.transforms import Gain, HighPass, LowPass, Noise, Params, Polarity, Tilt, Transform
+
+Drawn = list[list[Params]]
 
 
 class CropBatch(Protocol):
@@ -32,20 +35,34 @@ class ViewChain(nn.Module):
     makes log-mels and they run on those. What an example gets depends on its key and the number of the
     view, never on the batch around it.
 
+    Where a member plays faster (``reach`` above 1), crops are read as much longer, and what is left of them
+    behind the waveform members is cut to the sampler's length.
+
     Args:
-        sampler: Where crops come from; the data loader asks it.
+        sampler: Where crops come from.
         waveform: Transforms of audio (batch, samples).
         spectrogram: Transforms of log-mels (batch, bins, frames). A chain that has any must be bound to
             the front end of the encoder before use: ``chain.bind(encoder.frontend)``.
+        augmented: Indices of the views that are transformed; all unless told.
+
+    Attributes:
+        sampler: Where the crops that the data loader reads come from.
+        reach: How many times longer than a view the crop is that it is made of.
     """
 
     def __init__(
-        self, sampler: Crops, waveform: Sequence[Transform] = (), spectrogram: Sequence[Transform] = ()
+        self,
+        sampler: Crops,
+        waveform: Sequence[Transform] = (),
+        spectrogram: Sequence[Transform] = (),
+        augmented: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        self.sampler = sampler
         self.waveform = nn.ModuleList(waveform)
         self.spectrogram = nn.ModuleList(spectrogram)
+        self.augmented = None if augmented is None else frozenset(augmented)
+        self.reach = math.prod(member.reach for member in waveform)
+        self.sampler = sampler if self.reach == 1 else sampler.longer(self.reach)
         self.frontend: LogMel | None = None
 
     def bind(self, frontend: LogMel) -> "ViewChain":
@@ -57,34 +74,70 @@ class ViewChain(nn.Module):
 
     def with_sampler(self, sampler: Crops) -> "ViewChain":
         """A chain of the same transforms, bound to the same front end, on other crops."""
-        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram))  # type: ignore[arg-type]
+        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented)  # type: ignore[arg-type]
         return other if self.frontend is None else other.bind(self.frontend)
 
     @torch.no_grad()
-    def forward(self, batch: CropBatch) -> list[Tensor]:
+    def forward(self, batch: CropBatch, *, params: Drawn | None = None, return_params: bool = False) -> Any:
         """Makes the views, audio or log-mels, one per crop.
+
+        Args:
+            batch: Crops and their keys.
+            params: What an earlier call returned, to make the same of these crops.
+            return_params: Also return what was drawn, ``params[member][view]``; waveform members first. A
+                view that is not transformed has no parameters, ``{}``.
 
         Raises:
             ValueError: If the chain has spectrogram members and is not bound to a front end.
         """
-        keys = [hash_keys(batch.keys, view) for view in range(len(batch.crops))]
-        views = [self._transform(self.waveform, *pair) for pair in zip(batch.crops, keys, strict=True)]
-        if not self.spectrogram:
-            return views
-        if self.frontend is None:
+        if self.spectrogram and self.frontend is None:
             raise ValueError("this chain works on log-mels: call views.bind(encoder.frontend) first")
-        mels = [self.frontend(view) for view in views]
-        if len({mel.shape for mel in mels}) > 1:
-            return [self._transform(self.spectrogram, *pair) for pair in zip(mels, keys, strict=True)]
-        # Views of one size go through together: fewer, larger kernels.
-        joined = self._transform(self.spectrogram, torch.cat(mels), np.concatenate(keys))
-        return list(joined.chunk(len(mels)))
+        views = list(batch.crops)
+        keys = [hash_keys(batch.keys, view) for view in range(len(views))]
+        drawn: Drawn = []
+        for place, member in enumerate((*self.waveform, *self.spectrogram)):
+            if place == len(self.waveform):
+                views = self._mels(views)
+            given = None if params is None else params[place]
+            views, found = self._pass(member, views, [hash_keys(key, place) for key in keys], given)
+            drawn.append(found)
+        if not self.spectrogram:
+            views = self._cut(views)
+        return (views, drawn) if return_params else views
 
-    def _transform(self, members: nn.ModuleList, x: Tensor, keys: NDArray[np.uint64]) -> Tensor:
-        # Counted through both lists, so that no two members of a chain draw the same numbers.
-        for place, member in enumerate(members, len(self.waveform) if members is self.spectrogram else 0):
-            x = member(x, hash_keys(keys, place))
-        return x
+    def _mels(self, views: Sequence[Tensor]) -> list[Tensor]:
+        assert self.frontend is not None
+        return [self.frontend(view) for view in self._cut(views)]
+
+    def _cut(self, views: Sequence[Tensor]) -> list[Tensor]:
+        return [view[:, : round(view.shape[1] / self.reach)] for view in views]
+
+    def _pass(
+        self,
+        member: nn.Module,
+        views: Sequence[Tensor],
+        keys: Sequence[NDArray[np.uint64]],
+        given: list[Params] | None,
+    ) -> tuple[list[Tensor], list[Params]]:
+        """Sends views through a member; those of one size together: fewer, larger kernels."""
+        views = list(views)
+        drawn: list[Params] = [{} for _ in views]
+        chosen = [view for view in range(len(views)) if self.augmented is None or view in self.augmented]
+        same_size = len({views[view].shape for view in chosen}) == 1 and views[0].ndim == 3
+        for together in [chosen] if same_size else [[view] for view in chosen]:
+            x = torch.cat([views[view] for view in together])
+            key = np.concatenate([keys[view] for view in together])
+            params = None if given is None else _joined([given[view] for view in together])
+            out, found = member(x, key, params=params, return_params=True)
+            for place, view in enumerate(together):
+                rows = slice(place * len(x) // len(together), (place + 1) * len(x) // len(together))
+                views[view] = out[rows]
+                drawn[view] = {name: value[rows] for name, value in found.items()}
+        return views, drawn
+
+
+def _joined(params: Sequence[Params]) -> Params:
+    return {name: torch.cat([each[name] for each in params]) for name in params[0]}
 
 
 chains: Registry[Callable[..., ViewChain]] = Registry("view chain")

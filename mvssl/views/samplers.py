@@ -1,6 +1,6 @@
 """Where in a track the crop of each view comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,10 @@ class Crops:
     def seconds(self) -> tuple[float, ...]:
         """Length of each view's crop in seconds."""
         return (self.length,) * self.n_views
+
+    def longer(self, factor: float) -> "Crops":
+        """The same with crops so many times as long."""
+        return replace(self, length=self.length * factor)
 
     @property
     def min_seconds(self) -> float:

@@ -31,6 +31,8 @@ def frontend():
 class Recorder(Transform):
     """Changes nothing; remembers what it drew."""
 
+    takes_mel = True
+
     def __init__(self):
         super().__init__(value=(0.0, 1.0))
         self.drawn = []
@@ -171,6 +173,50 @@ def test_other_crops_with_the_same_members(frontend):
     assert other.frontend is frontend
     assert all(map(torch.equal, other(batch()), views(batch())))
     assert chain("light").with_sampler(Crops(1.0)).frontend is None
+
+
+@pytest.mark.parametrize("name", chains.names())
+def test_what_was_drawn_is_told_and_can_be_replayed(name, frontend):
+    views = chain(name, LENGTH).bind(frontend)
+    made, drawn = views(batch(), return_params=True)
+    members = [*views.waveform, *views.spectrogram]
+    assert [len(views_of_member) for views_of_member in drawn] == [2] * len(members)
+    for member, views_of_member in zip(members, drawn, strict=True):
+        assert all(params.keys() == {"applied", *member.ranges} for params in views_of_member)
+        assert all(len(value) == 5 for params in views_of_member for value in params.values())
+    other_keys = Batch(batch().crops, hash_keys(8, np.arange(5)))
+    for view, again in zip(made, views(other_keys, params=drawn), strict=True):
+        torch.testing.assert_close(view, again, atol=1e-6, rtol=1e-5)
+
+
+def test_views_can_be_left_as_they_are(frontend):
+    given = batch()
+    views = ViewChain(Crops(LENGTH), [Polarity(p=1.0)], [Gain((20.0, 20.0))], augmented=[1]).bind(frontend)
+    (anchor, positive), drawn = views(given, return_params=True)
+    assert torch.equal(anchor, frontend(given.crops[0]))
+    torch.testing.assert_close(positive, frontend(-given.crops[1]) + 1, atol=1e-5, rtol=0)
+    assert [params[0] for params in drawn] == [{}, {}]
+    assert views.with_sampler(Crops(1.0)).augmented == views.augmented
+
+
+class _Faster(Transform):
+    """Keeps every other sample; silence fills what is left."""
+
+    reach = 2.0
+
+    def transform(self, x, params):
+        return torch.nn.functional.pad(x[:, ::2], (0, x.shape[1] // 2))
+
+
+def test_what_plays_faster_is_made_of_longer_crops(frontend):
+    views = ViewChain(Crops(LENGTH, 2, min_gap=0.5), [_Faster()])
+    assert views.sampler == Crops(2 * LENGTH, 2, min_gap=0.5)
+    given = batch(samples=16_000)
+    for view, crop in zip(views(given), given.crops, strict=True):
+        assert torch.equal(view, crop[:, ::2])
+    on_mels = ViewChain(Crops(LENGTH), [_Faster()], [Gain((0.0, 0.0))]).bind(frontend)
+    assert torch.equal(on_mels(given)[0], frontend(given.crops[0][:, ::2]))
+    assert on_mels.with_sampler(Crops(1.0)).sampler.length == 2.0
 
 
 def test_wrong_names_and_arguments():

@@ -18,17 +18,24 @@ class RandomCrops:
     """Independent crops, one per view, anywhere in the track."""
 
     seconds: tuple[float, ...] = (0.5, 0.25)
+    sources: tuple[int, ...] = (0, 0)
+    partners: str | None = None
+    short: str = "drop"
+
+    @property
+    def span(self):
+        return max(self.seconds)
 
     @property
     def min_seconds(self):
-        return max(self.seconds)
+        return self.span if self.short == "drop" else 0.0
 
     def starts(self, duration, rng):
         return tuple(float(rng.uniform(0, duration - seconds)) for seconds in self.seconds)
 
 
-def views(*seconds):
-    return SimpleNamespace(sampler=RandomCrops(seconds or (0.5, 0.25)))
+def views(on_cpu=None, **sampler):
+    return SimpleNamespace(sampler=RandomCrops(**sampler), on_cpu=on_cpu)
 
 
 def write_tracks(folder, count, seconds=2.0):
@@ -45,9 +52,9 @@ def corpus(tmp_path_factory):
     return open_corpus(folder)
 
 
-def load(data, batch_size=4, **options):
+def load(data, batch_size=4, views=views(), **options):  # noqa: B008
     return list(
-        loader(data, views(), batch_size, **{"split": None, "sample_rate": RATE, "workers": 0, **options})
+        loader(data, views, batch_size, **{"split": None, "sample_rate": RATE, "workers": 0, **options})
     )
 
 
@@ -177,7 +184,7 @@ def test_tracks_that_are_too_short_for_the_views(tmp_path):
     for name in "abcd":
         soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE // 4), RATE)
     with pytest.raises(
-        CorpusError, match=r"4 of 7 tracks .* 0.5 s .*a.wav \(0.25 s\), b.wav .*min_seconds=0.5"
+        CorpusError, match=r"4 of 7 tracks .* 0.5 s .*a.wav \(0.25 s\); b.wav .*min_seconds=0.5"
     ):
         load(open_corpus(tmp_path))
 

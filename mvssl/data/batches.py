@@ -45,7 +45,8 @@ class Batch:
 
     Attributes:
         crops: One (batch, samples) float32 tensor per view; lengths may differ between views.
-        items: (batch,) int64 rows of the corpus that the crops are from.
+        items: (batch,) int64 rows of the corpus that the crops are from; partners of a track in its group
+            have its row.
         keys: (batch,) uint64, one per scheduled (seed, epoch, item), for whatever else is random.
         groups: (batch,) int64 numbers of the groups of the items, −1 where unknown; None where the corpus
             has none.
@@ -214,8 +215,7 @@ class _Crops(Dataset[Batch]):
         keys = seeding.hash_keys(self._seed, epochs, scheduled)
         if self._on_cpu is not None:
             for number, view in enumerate(views):
-                for crop, key in zip(view, keys.tolist(), strict=True):
-                    crop[:] = self._on_cpu(crop, self._sample_rate, number, key)
+                self._on_cpu(view, self._sample_rate, number, keys)
         groups = None if self._groups is None else torch.from_numpy(self._groups[items])
         return Batch(crops, torch.tensor(items), keys, groups, tuple(problems))
 

@@ -55,11 +55,11 @@ class CropSampler(Protocol):
 
 
 class CropTransform(Protocol):
-    """Transforms one crop (samples,), which may be overwritten, by the key of its example and its view."""
+    """Transforms crops (batch, samples) of one view in place, by the keys of their examples."""
 
     def __call__(
-        self, audio: NDArray[np.float32], sample_rate: int, view: int, key: int, /
-    ) -> NDArray[np.float32]: ...
+        self, crops: NDArray[np.float32], sample_rate: int, view: int, keys: NDArray[np.uint64], /
+    ) -> None: ...
 
 
 def tracks_of(split: str | None) -> str:
@@ -138,6 +138,7 @@ class CropReader:
     ) -> None:
         self._corpus, self._sampler, self._sample_rate = corpus, sampler, sample_rate
         self._mates = _Mates(corpus, items) if sampler.partners == "group" else None
+        self._seconds, self._span, self._least = sampler.seconds, sampler.span, sampler.min_seconds
         sources = np.array(sampler.sources)
         self._views = [np.flatnonzero(sources == number).tolist() for number in range(sources.max() + 1)]
 
@@ -175,36 +176,38 @@ class CropReader:
         crops: Sequence[NDArray[np.float32]],
     ) -> None:
         """Reads the crops of some views from one file."""
-        sampler = self._sampler
         try:
             with AudioReader(self._corpus.root / name) as reader:
                 duration = reader.info.seconds  # a manifest may have rounded its durations up
-                if duration < sampler.min_seconds:
+                if duration < self._least:
                     raise AudioFileError(
                         name,
                         f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), "
-                        f"shorter than the {sampler.min_seconds:g} s that the views need",
+                        f"shorter than the {self._least:g} s that the views need",
                     )
-                whole = self._lengthened(reader) if duration < sampler.span else None
-                starts = sampler.starts(max(duration, sampler.span), rng)
-                read: dict[tuple[float, int], NDArray[np.float32]] = {}
+                whole = self._lengthened(reader) if duration < self._span else None
+                starts = self._sampler.starts(max(duration, self._span), rng)
+                done: dict[tuple[float, float], NDArray[np.float32]] = {}
                 for view in views:
-                    crop, start = crops[view], starts[view]
-                    if (start, len(crop)) in read:
-                        crop[:] = read[start, len(crop)]
+                    place = starts[view], self._seconds[view]
+                    if place in done:
+                        crops[view][:] = done[place]
                     elif whole is None:
-                        reader.read(start, sampler.seconds[view], self._sample_rate, out=crop)
+                        reader.read(*place, self._sample_rate, out=crops[view])
                     else:
-                        first = min(round(start * self._sample_rate), len(whole) - len(crop))
-                        crop[:] = whole[first : first + len(crop)]
-                    read[start, len(crop)] = crop
+                        crops[view][:] = self._cut(whole, starts[view], len(crops[view]))
+                    done[place] = crops[view]
         except AudioFileError as error:
             raise AudioFileError(name, error.reason) from None
+
+    def _cut(self, whole: NDArray[np.float32], start: float, samples: int) -> NDArray[np.float32]:
+        first = min(round(start * self._sample_rate), len(whole) - samples)
+        return whole[first : first + samples]
 
     def _lengthened(self, reader: AudioReader) -> NDArray[np.float32]:
         """All of a file, with silence or itself behind it."""
         audio = reader.read(sample_rate=self._sample_rate)
-        samples = math.ceil(self._sampler.span * self._sample_rate)
+        samples = math.ceil(self._span * self._sample_rate)
         if self._sampler.short == "loop":
             return np.resize(audio, samples)
         return np.pad(audio, (0, samples - len(audio)))

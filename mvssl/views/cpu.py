@@ -29,33 +29,37 @@ class CPUTransforms:
         self.members, self.augmented = tuple(members), augmented
 
     def __call__(
-        self, audio: NDArray[np.float32], sample_rate: int, view: int, key: int
-    ) -> NDArray[np.float32]:
-        """Transforms one crop (samples,), which may be overwritten.
+        self, crops: NDArray[np.float32], sample_rate: int, view: int, keys: NDArray[np.uint64]
+    ) -> None:
+        """Transforms crops (batch, samples) of one view in place, each by its key.
 
         Raises:
             ValueError: If a member changes the number of samples.
         """
         if self.augmented is not None and view not in self.augmented:
-            return audio
-        with _seeded(int(hash_keys(key, view))):
-            for member in self.members:
-                shape = audio.shape
-                audio = member(audio, sample_rate)
-                if audio.shape != shape:
-                    raise ValueError(
-                        f"{member!r} made {audio.shape} of {shape} samples: members must keep the number "
-                        "(audiomentations: leave_length_unchanged=True)"
-                    )
+            return
+        with _generators_kept():
+            for crop, key in zip(crops, hash_keys(keys, view).tolist(), strict=True):
+                random.seed(key)
+                np.random.seed([key & 0xFFFFFFFF, key >> 32])  # noqa: NPY002
+                crop[:] = self._transformed(crop, sample_rate)
+
+    def _transformed(self, audio: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
+        for member in self.members:
+            shape = audio.shape
+            audio = member(audio, sample_rate)
+            if audio.shape != shape:
+                raise ValueError(
+                    f"{member!r} made {audio.shape} of {shape} samples: members must keep the number "
+                    "(audiomentations: leave_length_unchanged=True)"
+                )
         return audio
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seeds the global generators with a 64-bit number, for a while."""
+def _generators_kept() -> Iterator[None]:
+    """Gives the global generators their present states back in the end."""
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
-    random.seed(seed)
-    np.random.seed([seed & 0xFFFFFFFF, seed >> 32])  # noqa: NPY002
     try:
         yield
     finally:

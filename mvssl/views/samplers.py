@@ -250,9 +250,10 @@ class Group(Crops):
 class Stem(Crops):
     """One crop of the mix, the others of separated sources of the track, at times of their own.
 
-    For each crop a stem is drawn anew. One that is silent there is drawn again, stem and time, and after some
-    failures the mix stands in; the paper instead gives silent sources a class of their own. A track without
-    stems takes its crops from the mix; how many do is told (:func:`mvssl.data.remarks`).
+    For each crop a stem is drawn anew. Where it is silent (below −60 dB of full scale), stem and time are
+    drawn again, and after eight such draws the mix stands in; the paper instead gives silent sources a class
+    of their own. A track without stems takes its crops from the mix; how many do is told
+    (:func:`mvssl.data.remarks`).
     """
 
     partners = "stems"

@@ -9,7 +9,7 @@ from mvssl.views.transforms.noise import Noise
 from mvssl.views.transforms.warping import FrequencyShift, FrequencyWarp
 
 __all__ = [
-    "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "HighPass", "LinearFader", "LowPass",
-    "Mask", "MelTransform", "Mixup", "Noise", "Params", "PatchMask", "Polarity", "RandomResizeCrop", "Range",
-    "Tilt", "TimeMask", "Transform",
+    "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "HighPass", "LinearFader",
+    "LowPass", "Mask", "MelTransform", "Mixup", "Noise", "Params", "PatchMask", "Polarity",
+    "RandomResizeCrop", "Range", "Tilt", "TimeMask", "Transform",
 ]  # fmt: skip

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from mvssl.patches import draw_masks
-from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.mel import Fill, check_fill, filling
+from mvssl.views.transforms.base import Params, Range
+from mvssl.views.transforms.mel import Fill, MelTransform, check_fill, filling
 
 
-class Mask(Transform):
+class Mask(MelTransform):
     """Replaces parts of a log-mel, by default with the mean of what stays visible.
 
     That mean gives nothing away of what is masked, so that two masked views of a clip have only in common
@@ -27,9 +27,6 @@ class Mask(Transform):
         ValueError: If the filling is unknown.
     """
 
-    takes_audio = False
-    takes_mel = True
-    needs_frontend = True
     axes: ClassVar[tuple[int, ...]] = (1, 2)  # over which the mean is taken
 
     def __init__(self, fill: Fill = "mean", p: float = 1.0, **ranges: Range) -> None:
@@ -43,9 +40,12 @@ class Mask(Transform):
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
         assert self.frontend is not None
-        live = (self.frontend.centre_frequencies > 0).unsqueeze(1)
-        hidden = self.hidden(x, params) & live
-        return torch.where(hidden, filling(self.fill, x, self.frontend, ~hidden & live, self.axes), x)
+        hidden = self.hidden(x, params)
+        visible = ~hidden
+        if self.live is not None:
+            live = (self.frontend.centre_frequencies > 0).unsqueeze(1)
+            hidden, visible = hidden & live, visible & live
+        return torch.where(hidden, filling(self.fill, x, self.frontend, visible, self.axes), x)
 
 
 class _Spans(Mask):
@@ -180,4 +180,4 @@ class PatchMask(Mask):
             (torch.arange(size, device=x.device) // side).clamp_max(count - 1)
             for size, side, count in zip(x.shape[1:], self.patch, (rows, columns), strict=True)
         )
-        return mask[:, row][:, :, column]
+        return mask[:, :, column][:, row]  # rows last: they are copied in one piece

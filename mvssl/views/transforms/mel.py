@@ -30,24 +30,28 @@ def filling(
         fill: Which.
         mel: Log-mels (batch, bins, frames).
         frontend: What made them.
-        visible: Where the mean is taken, of the shape of ``mel``; everywhere unless told.
+        visible: True where the mean is taken, of the shape of ``mel``, or 1 along an axis where all is alike;
+            everywhere unless told.
         axes: Over which it is taken.
     """
     if fill != "mean":
         return mel.new_tensor(frontend.silence if fill == "silence" else 0.0)
     if visible is None:
         return mel.mean(axes, keepdim=True)
-    return (mel * visible).sum(axes, keepdim=True) / visible.sum(axes, keepdim=True).clamp_min(1)
+    shown = visible.to(mel.dtype)
+    share = shown.mean(axes, keepdim=True)
+    return (mel * shown).mean(axes, keepdim=True) / share.where(share > 0, 1)
 
 
 class MelTransform(Transform):
-    """A transform of log-mels that never goes below silence.
-
-    Bins that are dead in some published front ends are left out and stay as they are.
+    """A transform of log-mels.
 
     Args:
         p: Probability.
         **ranges: Lowest and highest value of each parameter.
+
+    Attributes:
+        live: Indices of the bins that are not dead, as some are in published front ends; None if all live.
     """
 
     takes_audio = False
@@ -63,6 +67,10 @@ class MelTransform(Transform):
         live = frontend.centre_frequencies > 0
         self.live = None if live.all() else live.nonzero().squeeze(1)
 
+
+class LiveMelTransform(MelTransform):
+    """A transform of log-mels that leaves dead bins out and as they are, and never goes below silence."""
+
     @abstractmethod
     def change(self, mel: Tensor, params: Params) -> Tensor:
         """Transforms the live bins of log-mels (batch, bins, frames), row by row."""
@@ -75,11 +83,12 @@ class MelTransform(Transform):
         return x.index_copy(1, live, self.change(x[:, live], params).clamp_min(self.frontend.silence))
 
 
-class LinearFader(MelTransform):
-    """Fades in or out: a gain in decibels that runs straight from one value to another (BYOL-A's second version).
+class LinearFader(LiveMelTransform):
+    """Fades in or out: a gain in decibels that runs straight from one value to another.
 
-    The paper draws both ends from U(−1, 1) in units of the standard deviation of its log-mels, which is
-    20.5 dB in the statistics published with its code (https://github.com/nttcslab/byol-a/tree/master/v2).
+    The second version of BYOL-A (https://arxiv.org/abs/2204.07402) draws both ends from U(−1, 1) in units of
+    the standard deviation of its log-mels: 20.5 dB in an example beside its code
+    (https://github.com/nttcslab/byol-a/tree/master/v2), 20 dB in those of our default front end.
 
     Args:
         start_db: Range of the gain of the first frame.
@@ -99,7 +108,7 @@ class LinearFader(MelTransform):
         return mel + gain / self.frontend.std
 
 
-class RandomResizeCrop(MelTransform):
+class RandomResizeCrop(LiveMelTransform):
     """Cuts a box out of the clip on a longer canvas and stretches it to the size of the clip (BYOL-A).
 
     The box is as high and as long as its scales say, but no larger than the canvas, and lies anywhere on it.
@@ -169,19 +178,19 @@ def _normalised(places: Tensor, size: int) -> Tensor:
     return places * (2 / max(size - 1, 1)) - 1
 
 
-class Mixup(Transform):
+class Mixup(MelTransform):
     """Mixes a little of an earlier input into each clip (BYOL-A, https://arxiv.org/abs/2103.06695).
 
-    What comes out is log((1 − r)·x + r·z) of powers x and z, with a ratio r and an input z of an earlier call,
-    any of those remembered with the same probability. A clip never meets one of its own batch. In the first
-    call there is nothing to mix with, and clips stay as they are; from then on partners are drawn from as
-    many as there are.
+    What comes out is log((1 − r)·x + r·z) of powers x and z, with a ratio r and an input z of an earlier
+    call, any of those remembered with the same probability. A clip never meets one of its own batch. In the
+    first call there is nothing to mix with, and clips stay as they are; from then on partners are drawn from
+    as many as there are.
 
     Every input of a call in training mode is remembered, transformed or not; in evaluation mode the memory
     stands still. It is part of the state dict, so that a resumed run goes on as it would have, and is emptied
     by :meth:`bind`. Of several processes each remembers its own inputs: what a clip meets depends on how
     batches are split, and a run goes on exactly only if each process takes up its own state. Parameters can
-    be replayed as long as the memory is the same; without their partners they say little.
+    be replayed as long as the memory is the same.
 
     The published code exponentiates normalised log-mels, which are not powers but about their fifth roots,
     and remembers clip by clip, so that a clip may meet its own batch.
@@ -196,9 +205,7 @@ class Mixup(Transform):
             bins or frames than those remembered.
     """
 
-    takes_audio = False
-    takes_mel = True
-    needs_frontend = True
+    bank: Tensor
     remembers = True
 
     def __init__(self, ratio: Range = (0.0, 0.4), memory: int = 2048, p: float = 1.0) -> None:
@@ -210,8 +217,6 @@ class Mixup(Transform):
         self.memory = memory
         self.count = 0  # of all inputs so far; no tensor, because asking one would wait for the device
         self.register_buffer("bank", torch.empty(0), persistent=False)
-
-    bank: Tensor
 
     def bind(self, frontend: LogMel) -> None:
         super().bind(frontend)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from mvssl.views.transforms.base import Params, Range
-from mvssl.views.transforms.mel import MelTransform
+from mvssl.views.transforms.mel import LiveMelTransform
 
 
-class _Reading(MelTransform):
+class _Reading(LiveMelTransform):
     """Fills each bin with what lies at another frequency, by linear interpolation between log-mel bins.
 
     More than half a bin beyond the bins of the front end there is silence. Levels are moved, not corrected:
@@ -31,10 +31,16 @@ class _Reading(MelTransform):
         places = bins + moved
         lower = places.floor().clamp(0, len(centres) - 2)
         share = (places - lower).clamp(0, 1).unsqueeze(2)
-        below = lower.long().unsqueeze(2).expand_as(mel)
-        read = torch.lerp(mel.gather(1, below), mel.gather(1, below + 1), share)
+        below = lower.long()
+        read = torch.lerp(_rows(mel, below), _rows(mel, below + 1), share)
         beyond = (places < -0.5) | (places > len(centres) - 0.5)
         return read.masked_fill(beyond.unsqueeze(2), self.frontend.silence)
+
+
+def _rows(mel: Tensor, places: Tensor) -> Tensor:
+    """The bins of log-mels at places (batch, bins), as rows of one matrix, which are copied in one piece."""
+    first = torch.arange(len(mel), device=mel.device).unsqueeze(1) * mel.shape[1]
+    return mel.flatten(0, 1)[(first + places).flatten()].view_as(mel)
 
 
 def _place(hertz: Tensor, centres: Tensor) -> Tensor:
@@ -60,7 +66,7 @@ class FrequencyShift(_Reading):
 
 
 class FrequencyWarp(_Reading):
-    """Stretches the spectrum below a knee and squeezes it above, so that the highest frequency stays in place.
+    """Stretches the spectrum below a knee and squeezes it above, so that the highest frequency stays.
 
     That is vocal tract length perturbation (Jaitly and Hinton, 2013,
     https://www.cs.toronto.edu/~ndjaitly/jaitly-icml13.pdf): a frequency f becomes f times the factor as long

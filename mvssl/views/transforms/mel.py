@@ -40,7 +40,8 @@ def filling(
         return mel.mean(axes, keepdim=True)
     shown = visible.to(mel.dtype)
     share = shown.mean(axes, keepdim=True)
-    return (mel * shown).mean(axes, keepdim=True) / share.where(share > 0, 1)
+    mean = (mel * shown).mean(axes, keepdim=True) / share.where(share > 0, 1)
+    return mean.clamp_min(frontend.silence)  # which a rounded mean of silence may miss
 
 
 class MelTransform(Transform):

@@ -2,9 +2,29 @@
 
 from mvssl.views.chain import ViewChain, chain, chains
 from mvssl.views.samplers import Crops
-from mvssl.views.transforms import Filter, Gain, HighPass, LowPass, Noise, Polarity, Tilt, Transform
+from mvssl.views.transforms import (
+    Filter,
+    FrequencyMask,
+    FrequencyShift,
+    FrequencyWarp,
+    Gain,
+    HighPass,
+    LinearFader,
+    LowPass,
+    Mask,
+    MelTransform,
+    Mixup,
+    Noise,
+    PatchMask,
+    Polarity,
+    RandomResizeCrop,
+    Tilt,
+    TimeMask,
+    Transform,
+)
 
 __all__ = [
-    "Crops", "Filter", "Gain", "HighPass", "LowPass", "Noise", "Polarity", "Tilt", "Transform", "ViewChain",
-    "chain", "chains",
+    "Crops", "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "HighPass", "LinearFader",
+    "LowPass", "Mask", "MelTransform", "Mixup", "Noise", "PatchMask", "Polarity", "RandomResizeCrop", "Tilt",
+    "TimeMask", "Transform", "ViewChain", "chain", "chains",
 ]  # fmt: skip

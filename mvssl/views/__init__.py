@@ -13,10 +13,30 @@ from mvssl.views.samplers import (
     create_sampler,
     samplers,
 )
-from mvssl.views.transforms import Filter, Gain, HighPass, LowPass, Noise, Polarity, Tilt, Transform
+from mvssl.views.transforms import (
+    Filter,
+    FrequencyMask,
+    FrequencyShift,
+    FrequencyWarp,
+    Gain,
+    HighPass,
+    LinearFader,
+    LowPass,
+    Mask,
+    MelTransform,
+    Mixup,
+    Noise,
+    PatchMask,
+    Polarity,
+    RandomResizeCrop,
+    Tilt,
+    TimeMask,
+    Transform,
+)
 
 __all__ = [
-    "Adjacent", "Crops", "Filter", "Gain", "Gap", "Group", "HighPass", "LowPass", "MultiCrop", "Noise",
-    "NonOverlapping", "Polarity", "Same", "Stem", "Tilt", "Transform", "ViewChain", "chain", "chains",
-    "create_sampler", "samplers",
+    "Adjacent", "Crops", "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group",
+    "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise",
+    "NonOverlapping", "PatchMask", "Polarity", "RandomResizeCrop", "Same", "Stem", "Tilt", "TimeMask",
+    "Transform", "ViewChain", "chain", "chains", "create_sampler", "samplers",
 ]  # fmt: skip

@@ -3,8 +3,13 @@
 from mvssl.views.transforms.base import Params, Range, Transform
 from mvssl.views.transforms.filters import Filter, Gain, HighPass, LowPass, Tilt
 from mvssl.views.transforms.level import Polarity
+from mvssl.views.transforms.masking import FrequencyMask, Mask, PatchMask, TimeMask
+from mvssl.views.transforms.mel import LinearFader, MelTransform, Mixup, RandomResizeCrop
 from mvssl.views.transforms.noise import Noise
+from mvssl.views.transforms.warping import FrequencyShift, FrequencyWarp
 
 __all__ = [
-    "Filter", "Gain", "HighPass", "LowPass", "Noise", "Params", "Polarity", "Range", "Tilt", "Transform",
+    "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "HighPass", "LinearFader",
+    "LowPass", "Mask", "MelTransform", "Mixup", "Noise", "Params", "PatchMask", "Polarity",
+    "RandomResizeCrop", "Range", "Tilt", "TimeMask", "Transform",
 ]  # fmt: skip

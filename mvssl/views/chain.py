@@ -1,7 +1,7 @@
 """View chains: a sampler that crops, and the transforms that make views of the crops."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mvssl.frontends import LogMel
 from mvssl.registry import Registry
 from mvssl.seeding import hash_keys
-from mvssl.views.samplers import Crops
+from mvssl.views.cpu import CPUTransform, CPUTransforms
+from mvssl.views.samplers import Crops, create_sampler
 from mvssl.views.transforms import Gain, HighPass, LowPass, Noise, Params, Polarity, Tilt, Transform
 
 Drawn = list[list[Params]]
@@ -35,6 +36,8 @@ class ViewChain(nn.Module):
     makes log-mels and they run on those. What an example gets depends on its key and the number of the
     view, never on the batch around it.
 
+    Members on the CPU come before: the processes that read audio run them, crop by crop.
+
     Where a member plays faster (``reach`` above 1), crops are read as much longer, and what is left of them
     behind the waveform members is cut to the sampler's length.
 
@@ -44,9 +47,13 @@ class ViewChain(nn.Module):
         spectrogram: Transforms of log-mels (batch, bins, frames). A chain that has any must be bound to
             the front end of the encoder before use: ``chain.bind(encoder.frontend)``.
         augmented: Indices of the views that are transformed; all unless told.
+        cpu: Functions ``(samples, sample_rate) -> samples``, such as any transform or Compose of
+            audiomentations; what they draw from global generators is seeded, see
+            :class:`~mvssl.views.cpu.CPUTransforms`.
 
     Attributes:
         sampler: Where the crops that the data loader reads come from.
+        on_cpu: What the data loader does to them; None without members on the CPU.
         reach: How many times longer than a view the crop is that it is made of.
     """
 
@@ -55,12 +62,14 @@ class ViewChain(nn.Module):
         sampler: Crops,
         waveform: Sequence[Transform] = (),
         spectrogram: Sequence[Transform] = (),
-        augmented: Sequence[int] | None = None,
+        augmented: Iterable[int] | None = None,
+        cpu: Sequence[CPUTransform] = (),
     ) -> None:
         super().__init__()
         self.waveform = nn.ModuleList(waveform)
         self.spectrogram = nn.ModuleList(spectrogram)
         self.augmented = None if augmented is None else frozenset(augmented)
+        self.on_cpu = CPUTransforms(cpu, self.augmented) if cpu else None
         self.reach = math.prod(member.reach for member in waveform)
         self.sampler = sampler if self.reach == 1 else sampler.longer(self.reach)
         self.frontend: LogMel | None = None
@@ -74,7 +83,8 @@ class ViewChain(nn.Module):
 
     def with_sampler(self, sampler: Crops) -> "ViewChain":
         """A chain of the same transforms, bound to the same front end, on other crops."""
-        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented)  # type: ignore[arg-type]
+        cpu = self.on_cpu.members if self.on_cpu else ()
+        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented, cpu)  # type: ignore[arg-type]
         return other if self.frontend is None else other.bind(self.frontend)
 
     @torch.no_grad()
@@ -144,17 +154,19 @@ chains: Registry[Callable[..., ViewChain]] = Registry("view chain")
 """View chains by name: functions ``(sampler) -> ViewChain``."""
 
 
-def chain(name: str, length: float = 3.0, n_views: int = 2, **kwargs: Any) -> ViewChain:
+def chain(
+    name: str, length: float = 3.0, n_views: int = 2, sampler: str = "random", **options: Any
+) -> ViewChain:
     """Creates a registered chain.
 
     Args:
         name: One of ``chains.names()``.
         length: Length of a crop in seconds.
         n_views: Number of views per track.
-        **kwargs: ``min_gap`` and ``max_gap`` in seconds, ``repeats``: see
-            :class:`~mvssl.views.samplers.Crops`.
+        sampler: Where crops come from, one of ``samplers.names()``.
+        **options: Of the sampler; None leaves its own default.
     """
-    view_chain: ViewChain = chains.create(name, Crops(length, n_views, **kwargs))
+    view_chain: ViewChain = chains.create(name, create_sampler(sampler, length, n_views, **options))
     return view_chain
 
 

@@ -6,7 +6,7 @@ import torch
 
 from mvssl.frontends import LogMel
 from mvssl.seeding import hash_keys
-from mvssl.views import Crops, Gain, Polarity, Transform, ViewChain, chain, chains
+from mvssl.views import Adjacent, Crops, Gain, Gap, Polarity, Transform, ViewChain, chain, chains
 
 LENGTH = 0.5
 
@@ -119,8 +119,10 @@ def test_they_own_nothing_that_is_saved(views):
 
 @pytest.mark.parametrize("name", chains.names())
 def test_names_make_chains_with_the_asked_crops(name):
-    views = chain(name, 1.5, 3, min_gap=0.5, max_gap=2.0)
-    assert views.sampler == Crops(1.5, 3, 0.5, 2.0)
+    assert chain(name, 1.5, 3).sampler == Crops(1.5, 3)
+    assert chain(name, 1.5, sampler="adjacent", min_gap=0.2, max_gap=None).sampler == Adjacent(
+        1.5, min_gap=0.2
+    )
     assert chains.entry(name).summary.endswith(".")
 
 
@@ -209,8 +211,8 @@ class _Faster(Transform):
 
 
 def test_what_plays_faster_is_made_of_longer_crops(frontend):
-    views = ViewChain(Crops(LENGTH, 2, min_gap=0.5), [_Faster()])
-    assert views.sampler == Crops(2 * LENGTH, 2, min_gap=0.5)
+    views = ViewChain(Gap(LENGTH, min_gap=0.5), [_Faster()])
+    assert views.sampler == Gap(2 * LENGTH, min_gap=0.5)
     given = batch(samples=16_000)
     for view, crop in zip(views(given), given.crops, strict=True):
         assert torch.equal(view, crop[:, ::2])
@@ -222,7 +224,9 @@ def test_what_plays_faster_is_made_of_longer_crops(frontend):
 def test_wrong_names_and_arguments():
     with pytest.raises(ValueError, match=r"no view chain named 'lite'; did you mean 'light'\?"):
         chain("lite")
-    with pytest.raises(TypeError, match="gap"):
-        chain("crops", gap=1.0)
+    with pytest.raises(
+        ValueError, match=r"min_gap=1.0: sampler 'random' takes no min_gap; gap and adjacent would"
+    ):
+        chain("crops", min_gap=1.0)
     with pytest.raises(ValueError, match="n_views=0"):
         chain("crops", n_views=0)

@@ -47,7 +47,7 @@ def compare(
     encoder: str = "tiny",
     views: str = "light",
     n_views: int = 2,
-    sampler: str = "random",
+    sampler: str | None = None,
     min_gap: float | None = None,
     max_gap: float | None = None,
     short: Short = "drop",
@@ -76,7 +76,7 @@ def compare(
         views: View chain. All pretexts get the same, as a fair comparison needs, whatever their papers used
             (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
-        sampler: Where the crops of a track come from (``mvssl list samplers``).
+        sampler: Where the crops of a track come from (``mvssl list samplers``); by default the chain's own.
         min_gap: Least gap between crops in seconds, of the samplers gap and adjacent.
         max_gap: Greatest gap in seconds, of the same.
         short: What becomes of tracks that the crops do not fit into: drop, pad (with silence) or loop. Those

@@ -13,7 +13,7 @@ from mvssl.encoders import encoders
 from mvssl.pretext import pretexts
 from mvssl.training.fit import ENDLESS
 from mvssl.training.run import write_text
-from mvssl.views import chains, create_sampler
+from mvssl.views import chain
 from mvssl.views.samplers import Short
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Settings:
     encoder: str
     views: str
     n_views: int
-    sampler: str
+    sampler: str | None
     min_gap: float | None
     max_gap: float | None
     short: Short
@@ -51,8 +51,7 @@ class Settings:
         for name in self.pretexts:
             pretexts.entry(name)
         encoders.entry(self.encoder)
-        chains.entry(self.views)
-        create_sampler(self.sampler, n_views=self.n_views, **self.sampler_options)
+        chain(self.views, n_views=self.n_views, sampler=self.sampler, **self.sampler_options)
         for name in ("pretexts", "seeds", "fractions"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):

@@ -173,7 +173,7 @@ def pretrain(
     encoder: str = "tiny",
     views: str | None = None,
     n_views: int = 2,
-    sampler: str = "random",
+    sampler: str | None = None,
     min_gap: float | None = None,
     max_gap: float | None = None,
     short: Short = "drop",
@@ -197,7 +197,7 @@ def pretrain(
         encoder: Encoder preset.
         views: View chain; by default the pretext's own (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
-        sampler: Where the crops of a track come from (``mvssl list samplers``).
+        sampler: Where the crops of a track come from (``mvssl list samplers``); by default the chain's own.
         min_gap: Least gap between crops in seconds, of the samplers gap and adjacent.
         max_gap: Greatest gap in seconds, of the same.
         short: What becomes of tracks that the crops do not fit into: drop, pad (with silence) or loop.

@@ -1,6 +1,7 @@
 """Views: where crops come from and what is done to them before an encoder sees them."""
 
-from mvssl.views.chain import ViewChain, chain, chains
+from mvssl.views.chain import ViewChain
+from mvssl.views.named import chain, chains, register_chain
 from mvssl.views.samplers import (
     Adjacent,
     Crops,
@@ -38,5 +39,6 @@ __all__ = [
     "Adjacent", "Crops", "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group",
     "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise",
     "NonOverlapping", "PatchMask", "Polarity", "RandomResizeCrop", "Same", "Stem", "Tilt", "TimeMask",
-    "Transform", "ViewChain", "chain", "chains", "create_sampler", "samplers",
+    "Transform", "ViewChain", "chain", "chains", "create_sampler", "register_chain",
+    "samplers",
 ]  # fmt: skip

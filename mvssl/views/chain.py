@@ -1,7 +1,7 @@
 """View chains: a sampler that crops, and the transforms that make views of the crops."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvssl.frontends import LogMel
-from mvssl.registry import Registry
 from mvssl.seeding import hash_keys
 from mvssl.views.cpu import CPUTransform, CPUTransforms
-from mvssl.views.samplers import Crops, create_sampler
-from mvssl.views.transforms import Gain, HighPass, LowPass, Noise, Params, Polarity, Tilt, Transform
+from mvssl.views.samplers import Crops
+from mvssl.views.transforms import Params, Transform
 
 Drawn = list[list[Params]]
 
@@ -148,42 +147,3 @@ class ViewChain(nn.Module):
 
 def _joined(params: Sequence[Params]) -> Params:
     return {name: torch.cat([each[name] for each in params]) for name in params[0]}
-
-
-chains: Registry[Callable[..., ViewChain]] = Registry("view chain")
-"""View chains by name: functions ``(sampler) -> ViewChain``."""
-
-
-def chain(
-    name: str, length: float = 3.0, n_views: int = 2, sampler: str = "random", **options: Any
-) -> ViewChain:
-    """Creates a registered chain.
-
-    Args:
-        name: One of ``chains.names()``.
-        length: Length of a crop in seconds.
-        n_views: Number of views per track.
-        sampler: Where crops come from, one of ``samplers.names()``.
-        **options: Of the sampler; None leaves its own default.
-    """
-    view_chain: ViewChain = chains.create(name, create_sampler(sampler, length, n_views, **options))
-    return view_chain
-
-
-@chains.register("crops")
-def _crops(sampler: Crops) -> ViewChain:
-    """Crops of a track as they are."""
-    return ViewChain(sampler)
-
-
-@chains.register("light")
-def _light(sampler: Crops) -> ViewChain:
-    """Tilt, low- and high-pass, noise and gain, applied to the log-mel, where they are nearly free."""
-    return ViewChain(sampler, spectrogram=[Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()])
-
-
-@chains.register("light_waveform")
-def _light_waveform(sampler: Crops) -> ViewChain:
-    """The members of ``light`` and polarity, applied to the waveform, for encoders of raw audio."""
-    members = [Polarity(), Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()]
-    return ViewChain(sampler, waveform=members)

@@ -2,9 +2,28 @@
 
 from mvssl.views.chain import ViewChain, chain, chains
 from mvssl.views.samplers import Crops
-from mvssl.views.transforms import Filter, Gain, HighPass, LowPass, Noise, Polarity, Tilt, Transform
+from mvssl.views.transforms import (
+    BandPass,
+    Clip,
+    Delay,
+    Equalizer,
+    Filter,
+    Gain,
+    HighPass,
+    LowPass,
+    Noise,
+    OneOf,
+    Polarity,
+    Reverb,
+    Saturate,
+    Shift,
+    SpanDropout,
+    Tilt,
+    Transform,
+)
 
 __all__ = [
-    "Crops", "Filter", "Gain", "HighPass", "LowPass", "Noise", "Polarity", "Tilt", "Transform", "ViewChain",
+    "BandPass", "Clip", "Crops", "Delay", "Equalizer", "Filter", "Gain", "HighPass", "LowPass", "Noise",
+    "OneOf", "Polarity", "Reverb", "Saturate", "Shift", "SpanDropout", "Tilt", "Transform", "ViewChain",
     "chain", "chains",
 ]  # fmt: skip

@@ -7,6 +7,7 @@ from torch import Tensor
 from mvssl.frontends import LogMel
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
+from mvssl.views.transforms.signal import fast_size, in_pieces
 
 
 class Noise(Transform):
@@ -15,6 +16,9 @@ class Noise(Transform):
     The noise is a stretch, at a drawn place, of a long recording made once: the same key hears the same
     noise in every batch and on every device. On a log-mel, powers are added, which leaves out the
     interference between noise and music, and the ratio is taken between mean mel powers.
+
+    CLMR (https://arxiv.org/abs/2103.09410) adds white noise that is hardly heard:
+    ``Noise(snr_db=(40.0, 80.0), db_per_octave=(0.0, 0.0), p=0.01)``.
 
     Args:
         snr_db: Range of the signal-to-noise ratio in dB.
@@ -46,13 +50,13 @@ class Noise(Transform):
         if not self.recording.numel() or self.recording.ndim != x.ndim - 1:
             self.recording = self._record(mel=x.ndim == 3)
         recording = self.recording = self.recording.to(x.device)
-        length = x.shape[-1]
+        length = fast_size(x.shape[1]) if x.ndim == 2 else x.shape[2]
         if length > recording.shape[-1]:
             recording = recording.tile(-(-length // recording.shape[-1]))
         first = (params["place"] * (recording.shape[-1] - length)).long()
         noise = recording.unfold(-1, length, 1)[..., first, :]
         if x.ndim == 2:
-            return self._add_to_audio(x.float(), noise, params)
+            return in_pieces(self._add_to_audio, x.float(), params | {"noise": noise})
         assert self.frontend is not None
         power = self.frontend.power(x)
         centres = self.frontend.centre_frequencies
@@ -62,10 +66,11 @@ class Noise(Transform):
         noise = noise.transpose(0, 1) * (colour * level.unsqueeze(1)).unsqueeze(2)
         return self.frontend.scale(power + noise)
 
-    def _add_to_audio(self, x: Tensor, noise: Tensor, params: Params) -> Tensor:
-        frequencies = torch.fft.rfftfreq(x.shape[1], 1 / self.sample_rate, device=x.device)
+    def _add_to_audio(self, x: Tensor, params: Params) -> Tensor:
+        size = params["noise"].shape[1]
+        frequencies = torch.fft.rfftfreq(size, 1 / self.sample_rate, device=x.device)
         colour = 10 ** (_slope_db(frequencies, params) / 20)
-        noise = torch.fft.irfft(torch.fft.rfft(noise) * colour, x.shape[1])
+        noise = torch.fft.irfft(torch.fft.rfft(params["noise"]) * colour, size)[:, : x.shape[1]]
         ratio = x.square().mean(1) / noise.square().mean(1)
         return x + noise * (ratio * 10 ** (-params["snr_db"] / 10)).sqrt().unsqueeze(1)
 

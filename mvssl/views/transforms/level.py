@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import delayed, in_pieces
+from mvssl.views.transforms.signal import delayed, in_pieces, rms
 
 
 class Polarity(Transform):
@@ -37,7 +37,7 @@ class Clip(Transform):
         super().__init__(p, headroom_db=headroom_db)
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
-        ceiling = _rms(x) * 10 ** (params["headroom_db"].unsqueeze(1) / 20)
+        ceiling = rms(x) * 10 ** (params["headroom_db"].unsqueeze(1) / 20)
         return x.minimum(ceiling).maximum(-ceiling)
 
 
@@ -58,9 +58,9 @@ class Saturate(Transform):
         return in_pieces(self._saturate, x, params)
 
     def _saturate(self, x: Tensor, params: Params) -> Tensor:
-        level = _rms(x)
+        level = rms(x)
         driven = (x * (10 ** (params["drive_db"].unsqueeze(1) / 20) / level)).tanh()
-        return driven * (level / _rms(driven))
+        return driven * (level / rms(driven))
 
 
 class Shift(Transform):
@@ -126,8 +126,3 @@ class SpanDropout(Transform):
         one = torch.ones_like(starts, dtype=torch.int32)
         change.scatter_add_(1, starts, one).scatter_add_(1, starts + lengths.long(), -one)
         return x * (change[:, :samples].cumsum(1, dtype=torch.int32) == 0)
-
-
-def _rms(x: Tensor) -> Tensor:
-    """Root mean square of each row, (batch, 1); that of silence is a tiny number."""
-    return x.square().mean(1, keepdim=True).clamp_min(1e-20).sqrt()

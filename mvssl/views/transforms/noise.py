@@ -7,11 +7,11 @@ from torch import Tensor
 from mvssl.frontends import LogMel
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import fast_size, in_pieces
+from mvssl.views.transforms.signal import fast_size, in_pieces, rms
 
 
 class Noise(Transform):
-    """Adds Gaussian noise whose spectrum falls or rises with a slope.
+    """Adds Gaussian noise whose spectrum falls or rises with a slope, at an exact signal-to-noise ratio.
 
     The noise is a stretch, at a drawn place, of a long recording made once: the same key hears the same
     noise in every batch and on every device. On a log-mel, powers are added, which leaves out the
@@ -61,18 +61,17 @@ class Noise(Transform):
         power = self.frontend.power(x)
         centres = self.frontend.centre_frequencies
         colour = 10 ** (_slope_db(centres, params) / 10) * (centres > 0)  # no noise in dead bins either
-        colour = colour / colour.mean(1, keepdim=True)
-        level = power.mean((1, 2)) * 10 ** (-params["snr_db"] / 10)
-        noise = noise.transpose(0, 1) * (colour * level.unsqueeze(1)).unsqueeze(2)
-        return self.frontend.scale(power + noise)
+        noise = noise.transpose(0, 1)
+        ratio = power.mean((1, 2)) / (noise.mean(2) * colour).mean(1)
+        level = colour * (ratio * 10 ** (-params["snr_db"] / 10)).unsqueeze(1)
+        return self.frontend.scale(power + noise * level.unsqueeze(2))
 
     def _add_to_audio(self, x: Tensor, params: Params) -> Tensor:
         size = params["noise"].shape[1]
         frequencies = torch.fft.rfftfreq(size, 1 / self.sample_rate, device=x.device)
         colour = 10 ** (_slope_db(frequencies, params) / 20)
         noise = torch.fft.irfft(torch.fft.rfft(params["noise"]) * colour, size)[:, : x.shape[1]]
-        ratio = x.square().mean(1) / noise.square().mean(1)
-        return x + noise * (ratio * 10 ** (-params["snr_db"] / 10)).sqrt().unsqueeze(1)
+        return x + noise * (rms(x) / rms(noise) * 10 ** (-params["snr_db"].unsqueeze(1) / 20))
 
     def _record(self, mel: bool) -> Tensor:
         """White noise (samples,), or its mel power (bins, frames) with mean 1 in every bin."""

@@ -35,3 +35,8 @@ def delayed(x: Tensor, by: Tensor, circular: bool = False) -> Tensor:
     if circular:
         return x.gather(1, source.remainder_(samples))
     return x.gather(1, source.clamp(0, samples - 1)) * ((source >= 0) & (source < samples))
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each row, (batch, 1); of silence it is 1e-10, so that one can divide by it."""
+    return x.square().mean(1, keepdim=True).clamp_min(1e-20).sqrt()

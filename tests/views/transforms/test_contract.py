@@ -66,6 +66,15 @@ def test_silence_and_full_scale_stay_finite(case, frontend):
         assert make(p=1.0)(given, keys(2)).isfinite().all()
 
 
+def test_gradients_flow_to_the_input(case):
+    make, x = case
+    x = torch.cat([x, torch.full_like(x[:1], x.min() if x.ndim == 3 else 0.0)]).requires_grad_()
+    y = make(p=1.0)(x, keys(7))
+    (gradient,) = torch.autograd.grad((y * torch.linspace(1, 2, y[0].numel()).view_as(y[0])).sum(), x)
+    assert gradient.isfinite().all()  # in the last row, which is silent, too
+    assert (gradient[:6] != 0).flatten(1).any(1).all()
+
+
 def test_p_is_the_share_that_is_transformed(case):
     make, x = case
     assert torch.equal(make(p=0.0)(x, keys(6)), x)

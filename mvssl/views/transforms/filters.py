@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import fast_size, in_pieces
-
-_NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel
+from mvssl.views.transforms.signal import NEPER, fast_size, in_pieces, tilted
 
 
 class Filter(Transform):
@@ -67,7 +65,7 @@ class Gain(Filter):
         super().__init__(p, db=db)
 
     def response(self, frequencies: Tensor, params: Params) -> Tensor:
-        return (params["db"].unsqueeze(1) * _NEPER).exp()
+        return (params["db"].unsqueeze(1) * NEPER).exp()
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
         if x.ndim == 3:
@@ -88,8 +86,7 @@ class Tilt(Filter):
         super().__init__(p, sample_rate, db_per_octave=db_per_octave)
 
     def response(self, frequencies: Tensor, params: Params) -> Tensor:
-        octaves = (frequencies.clamp_min(30) / 1000).log2()
-        return (params["db_per_octave"].unsqueeze(1) * (_NEPER * octaves)).exp()
+        return tilted(frequencies, params["db_per_octave"])
 
 
 class LowPass(Filter):
@@ -203,6 +200,6 @@ class Equalizer(Filter):
         for band in range(1, self.bands + 1):
             hertz, db, q = (params[f"{name}_{band}"].unsqueeze(1) for name in ("hertz", "db", "q"))
             ratio = (frequencies / hertz).square()
-            distance, width, gain = (1 - ratio).square(), ratio / q.square(), (db * _NEPER / 2).exp()
+            distance, width, gain = (1 - ratio).square(), ratio / q.square(), (db * NEPER / 2).exp()
             response = response * (distance + width * gain) / (distance + width / gain)
         return response

@@ -1,5 +1,6 @@
 """What several transforms of audio share."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from mvssl.frontends import CACHED_SAMPLES
 from mvssl.views.transforms.base import Params
+
+NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel
 
 
 def fast_size(samples: int) -> int:
@@ -35,6 +38,12 @@ def delayed(x: Tensor, by: Tensor, circular: bool = False) -> Tensor:
     if circular:
         return x.gather(1, source.remainder_(samples))
     return x.gather(1, source.clamp(0, samples - 1)) * ((source >= 0) & (source < samples))
+
+
+def tilted(frequencies: Tensor, db_per_octave: Tensor) -> Tensor:
+    """Power (batch, frequencies) that rises by decibels (batch,) per octave, 1 at 1 kHz, flat below 30 Hz."""
+    octaves = (frequencies.clamp_min(30) / 1000).log2()
+    return (db_per_octave.unsqueeze(1) * (NEPER * octaves)).exp()
 
 
 def rms(x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from mvssl.registry import Registry
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
+    "views": "Write views of one file, to listen to and to look at.",
     "list": "List pretexts, encoders, view chains or corpora.",
 }
 
@@ -51,15 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare
+    from mvssl.sheet import write_views
     from mvssl.training import pretrain
 
     parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
     parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
     commands = parser.add_subcommands(required=True)
-    for name, function in (("compare", compare), ("pretrain", pretrain)):
+    for name, function in (("compare", compare), ("pretrain", pretrain), ("views", write_views)):
         command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
-        command.add_function_arguments(function)
+        command.add_function_arguments(function, as_positional=True)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
     lister.add_argument("kind", choices=["pretexts", "encoders", "chains", "corpora"])
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
                 )
             else:
-                print(compare(**chosen))
+                print(write_views(**chosen) if given.subcommand == "views" else compare(**chosen))
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"mvssl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -23,9 +23,9 @@ class MaskedModeling(Pretext):
 
     Args:
         encoder: Encoder to train, a :class:`~mvssl.pretext.dense.DenseEncoder`.
-        patch: Bins and frames of a patch; the papers on audio take 16 bins × 160 ms, and here four frames are
-            128 ms. Twice as long, neighbours in time tell half as much of what is masked.
-        mask_ratio: Share of the patches that is masked; the paper uses 0.75, SimMIM 0.6.
+        patch: Bins and frames of a patch; the papers on audio take 16 bins × 160 ms, and with ``tiny`` eight
+            frames are 256 ms.
+        mask_ratio: Share of the patches that is masked; 0.75 is the paper's, SimMIM uses 0.6.
         hidden_dim: Channels of the decoder.
 
     Raises:
@@ -41,8 +41,8 @@ class MaskedModeling(Pretext):
     def __init__(
         self,
         encoder: nn.Module,
-        patch: tuple[int, int] = (16, 4),
-        mask_ratio: float = 0.5,
+        patch: tuple[int, int] = (16, 8),
+        mask_ratio: float = 0.75,
         hidden_dim: int = 64,
     ) -> None:
         super().__init__(encoder)

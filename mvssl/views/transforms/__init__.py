@@ -5,9 +5,14 @@ from mvssl.views.transforms.choice import OneOf
 from mvssl.views.transforms.echo import Delay, Reverb
 from mvssl.views.transforms.filters import BandPass, Equalizer, Filter, Gain, HighPass, LowPass, Tilt
 from mvssl.views.transforms.level import Clip, Polarity, Saturate, Shift, SpanDropout
+from mvssl.views.transforms.masking import FrequencyMask, Mask, PatchMask, TimeMask
+from mvssl.views.transforms.mel import LinearFader, MelTransform, Mixup, RandomResizeCrop
 from mvssl.views.transforms.noise import Noise
+from mvssl.views.transforms.warping import FrequencyShift, FrequencyWarp
 
 __all__ = [
-    "BandPass", "Clip", "Delay", "Equalizer", "Filter", "Gain", "HighPass", "LowPass", "Noise", "OneOf",
-    "Params", "Polarity", "Range", "Reverb", "Saturate", "Shift", "SpanDropout", "Tilt", "Transform",
+    "BandPass", "Clip", "Delay", "Equalizer", "Filter", "FrequencyMask", "FrequencyShift",
+    "FrequencyWarp", "Gain", "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup",
+    "Noise", "OneOf", "Params", "PatchMask", "Polarity", "RandomResizeCrop", "Range", "Reverb",
+    "Saturate", "Shift", "SpanDropout", "Tilt", "TimeMask", "Transform",
 ]  # fmt: skip

@@ -40,6 +40,7 @@ class Transform(nn.Module, ABC):
         takes_audio: Whether it takes audio (batch, samples).
         takes_mel: Whether it takes log-mels (batch, bins, frames).
         needs_frontend: Whether it must know the front end that made the log-mels it gets.
+        remembers: Whether earlier inputs have a part in what it does; in evaluation mode it takes up no more.
 
     Raises:
         ValueError: If ``p`` is not a probability or a range is reversed.
@@ -50,6 +51,7 @@ class Transform(nn.Module, ABC):
     takes_audio: bool = True
     takes_mel: bool = False
     needs_frontend: bool = False
+    remembers: bool = False
 
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__()

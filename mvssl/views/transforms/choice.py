@@ -44,6 +44,7 @@ class OneOf(Transform):
         self.takes_audio = all(member.takes_audio for member in transforms)
         self.takes_mel = all(member.takes_mel for member in transforms)
         self.needs_frontend = any(member.needs_frontend for member in transforms)
+        self.remembers = any(member.remembers for member in transforms)
         if not self.takes_audio and not self.takes_mel:
             raise ValueError(f"OneOf: of {', '.join(named)}, some take only audio and some only log-mels")
         self.members = nn.ModuleDict(named)

@@ -6,7 +6,7 @@ from drawn import keys
 
 from mvssl.frontends import LogMel
 from mvssl.views import Crops, ViewChain
-from mvssl.views.transforms import Delay, Gain, HighPass, LowPass, OneOf, Polarity, Transform
+from mvssl.views.transforms import Delay, Gain, HighPass, LowPass, Mixup, OneOf, Polarity, Transform
 
 
 class Mels(Transform):
@@ -102,6 +102,19 @@ def test_it_takes_what_all_its_members_take(noise):
         mixed(torch.zeros(2, 40, 30))
     with pytest.raises(ValueError, match="of Polarity, Mels, some take only audio"):
         OneOf([Polarity(), Mels()])
+
+
+def test_a_member_remembers_what_others_get(noise):
+    front_end, transform = LogMel(n_fft=512, n_mels=32), OneOf([Gain(), Mixup(memory=8)])
+    assert transform.remembers
+    transform.bind(front_end)
+    mel = front_end(noise)
+    transform(mel, keys(6))
+    assert torch.equal(transform.transforms[1].get_extra_state(), mel)
+    resumed = OneOf([Gain(), Mixup(memory=8)])
+    resumed.bind(front_end)
+    resumed.load_state_dict(transform.state_dict())
+    assert torch.equal(resumed(mel, keys(6, 1)), transform(mel, keys(6, 1)))
 
 
 def test_nothing_to_choose_from_is_refused():

@@ -37,13 +37,17 @@ CASES += [(kind, "mel") for kind in KINDS if made(kind).takes_mel]
 
 @pytest.fixture(params=CASES, ids=lambda pair: f"{pair[0].__name__}-{pair[1]}")
 def case(request, frontend, noise):
-    """A maker of each transform, with input in each of its domains."""
+    """A maker of each transform, with input in each of its domains; what remembers has heard other clips."""
     kind, domain = request.param
 
     def make(**options):
         transform = made(kind, **options)
         if domain == "mel":
             transform.bind(frontend)
+        if kind.remembers:
+            earlier = noise.flip(1)
+            transform(earlier if domain == "audio" else frontend(earlier))
+            transform.eval()
         return transform
 
     return make, noise if domain == "audio" else frontend(noise)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mvssl.frontends import LogMel
 from mvssl.seeding import hash_keys, uniform
-from mvssl.views.transforms.base import Params, Transform
+from mvssl.views.transforms.base import Params, Transform, column
 
 
 class OneOf(Transform):
@@ -76,11 +76,14 @@ class OneOf(Transform):
         return own | _joined(dict(zip(self.members, drawn, strict=True)))
 
     def _transformed(self, x: Tensor, params: Params) -> Tensor:
+        out = x
         for place, (name, member) in enumerate(zip(self.members, self.transforms, strict=True)):
             start = f"{name}."
             own = {key.removeprefix(start): value for key, value in params.items() if key.startswith(start)}
-            x = member._transformed(x, {"applied": params["applied"] & (params["choice"] == place), **own})
-        return x
+            chosen = params["applied"] & (params["choice"] == place)
+            found = member._transformed(x, {"applied": chosen, **own})
+            out = torch.where(column(chosen.to(x.device), x.ndim), found, out)
+        return out
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
         everywhere = torch.ones_like(params["choice"], dtype=torch.bool)

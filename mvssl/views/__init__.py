@@ -15,6 +15,10 @@ from mvssl.views.samplers import (
     samplers,
 )
 from mvssl.views.transforms import (
+    BandPass,
+    Clip,
+    Delay,
+    Equalizer,
     Filter,
     FrequencyMask,
     FrequencyShift,
@@ -27,18 +31,24 @@ from mvssl.views.transforms import (
     MelTransform,
     Mixup,
     Noise,
+    OneOf,
     PatchMask,
     Polarity,
     RandomResizeCrop,
+    Reverb,
+    Saturate,
+    Shift,
+    SpanDropout,
     Tilt,
     TimeMask,
     Transform,
 )
 
 __all__ = [
-    "Adjacent", "Crops", "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group",
-    "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise",
-    "NonOverlapping", "PatchMask", "Polarity", "RandomResizeCrop", "Same", "Stem", "Tilt", "TimeMask",
-    "Transform", "ViewChain", "chain", "chains", "create_sampler", "register_chain",
+    "Adjacent", "BandPass", "Clip", "Crops", "Delay", "Equalizer", "Filter", "FrequencyMask",
+    "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group", "HighPass", "LinearFader", "LowPass",
+    "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise", "NonOverlapping", "OneOf", "PatchMask",
+    "Polarity", "RandomResizeCrop", "Reverb", "Same", "Saturate", "Shift", "SpanDropout", "Stem", "Tilt",
+    "TimeMask", "Transform", "ViewChain", "chain", "chains", "create_sampler", "register_chain",
     "samplers",
 ]  # fmt: skip

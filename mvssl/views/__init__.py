@@ -27,16 +27,20 @@ from mvssl.views.transforms import (
     Mixup,
     Noise,
     PatchMask,
+    PitchShift,
     Polarity,
     RandomResizeCrop,
+    Speed,
     Tilt,
     TimeMask,
+    TimeStretch,
     Transform,
 )
 
 __all__ = [
     "Adjacent", "Crops", "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group",
     "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise",
-    "NonOverlapping", "PatchMask", "Polarity", "RandomResizeCrop", "Same", "Stem", "Tilt", "TimeMask",
-    "Transform", "ViewChain", "chain", "chains", "create_sampler", "samplers",
+    "NonOverlapping", "PatchMask", "PitchShift", "Polarity", "RandomResizeCrop", "Same", "Speed", "Stem",
+    "Tilt", "TimeMask", "TimeStretch", "Transform", "ViewChain", "chain", "chains", "create_sampler",
+    "samplers",
 ]  # fmt: skip

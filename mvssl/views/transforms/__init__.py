@@ -6,10 +6,11 @@ from mvssl.views.transforms.level import Polarity
 from mvssl.views.transforms.masking import FrequencyMask, Mask, PatchMask, TimeMask
 from mvssl.views.transforms.mel import LinearFader, MelTransform, Mixup, RandomResizeCrop
 from mvssl.views.transforms.noise import Noise
+from mvssl.views.transforms.pitch import PitchShift, Speed, TimeStretch
 from mvssl.views.transforms.warping import FrequencyShift, FrequencyWarp
 
 __all__ = [
     "Filter", "FrequencyMask", "FrequencyShift", "FrequencyWarp", "Gain", "HighPass", "LinearFader",
-    "LowPass", "Mask", "MelTransform", "Mixup", "Noise", "Params", "PatchMask", "Polarity",
-    "RandomResizeCrop", "Range", "Tilt", "TimeMask", "Transform",
+    "LowPass", "Mask", "MelTransform", "Mixup", "Noise", "Params", "PatchMask", "PitchShift", "Polarity",
+    "RandomResizeCrop", "Range", "Speed", "Tilt", "TimeMask", "TimeStretch", "Transform",
 ]  # fmt: skip

@@ -33,14 +33,17 @@ from mvssl.views.transforms import (
     Noise,
     OneOf,
     PatchMask,
+    PitchShift,
     Polarity,
     RandomResizeCrop,
     Reverb,
     Saturate,
     Shift,
     SpanDropout,
+    Speed,
     Tilt,
     TimeMask,
+    TimeStretch,
     Transform,
 )
 
@@ -48,7 +51,7 @@ __all__ = [
     "Adjacent", "BandPass", "Clip", "Crops", "Delay", "Equalizer", "Filter", "FrequencyMask",
     "FrequencyShift", "FrequencyWarp", "Gain", "Gap", "Group", "HighPass", "LinearFader", "LowPass",
     "Mask", "MelTransform", "Mixup", "MultiCrop", "Noise", "NonOverlapping", "OneOf", "PatchMask",
-    "Polarity", "RandomResizeCrop", "Reverb", "Same", "Saturate", "Shift", "SpanDropout", "Stem", "Tilt",
-    "TimeMask", "Transform", "ViewChain", "chain", "chains", "create_sampler", "register_chain",
-    "samplers",
+    "PitchShift", "Polarity", "RandomResizeCrop", "Reverb", "Same", "Saturate", "Shift", "SpanDropout",
+    "Speed", "Stem", "Tilt", "TimeMask", "TimeStretch", "Transform", "ViewChain", "chain", "chains",
+    "create_sampler", "register_chain", "samplers",
 ]  # fmt: skip

@@ -8,11 +8,12 @@ from mvssl.views.transforms.level import Clip, Polarity, Saturate, Shift, SpanDr
 from mvssl.views.transforms.masking import FrequencyMask, Mask, PatchMask, TimeMask
 from mvssl.views.transforms.mel import LinearFader, MelTransform, Mixup, RandomResizeCrop
 from mvssl.views.transforms.noise import Noise
+from mvssl.views.transforms.pitch import PitchShift, Speed, TimeStretch
 from mvssl.views.transforms.warping import FrequencyShift, FrequencyWarp
 
 __all__ = [
     "BandPass", "Clip", "Delay", "Equalizer", "Filter", "FrequencyMask", "FrequencyShift",
     "FrequencyWarp", "Gain", "HighPass", "LinearFader", "LowPass", "Mask", "MelTransform", "Mixup",
-    "Noise", "OneOf", "Params", "PatchMask", "Polarity", "RandomResizeCrop", "Range", "Reverb",
-    "Saturate", "Shift", "SpanDropout", "Tilt", "TimeMask", "Transform",
+    "Noise", "OneOf", "Params", "PatchMask", "PitchShift", "Polarity", "RandomResizeCrop", "Range",
+    "Reverb", "Saturate", "Shift", "SpanDropout", "Speed", "Tilt", "TimeMask", "TimeStretch", "Transform",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ class Transform(nn.Module, ABC):
         takes_mel: Whether it takes log-mels (batch, bins, frames).
         needs_frontend: Whether it must know the front end that made the log-mels it gets.
         remembers: Whether earlier inputs have a part in what it does; in evaluation mode it takes up no more.
+        spares: Whether an example that it is applied to may come out as it went in.
 
     Raises:
         ValueError: If ``p`` is not a probability or a range is reversed.
@@ -52,6 +53,7 @@ class Transform(nn.Module, ABC):
     takes_mel: bool = False
     needs_frontend: bool = False
     remembers: bool = False
+    spares: bool = False
 
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__()

@@ -82,12 +82,14 @@ def test_gradients_flow_to_the_input(case):
 def test_p_is_the_share_that_is_transformed(case):
     make, x = case
     assert torch.equal(make(p=0.0)(x, keys(6)), x)
-    assert (make(p=1.0)(x, keys(6)) != x).flatten(1).any(1).all()
+    changed = (make(p=1.0)(x, keys(6)) != x).flatten(1).any(1)
+    assert changed.all() or (make().spares and changed.any())
     transform = make(p=0.3)
     assert transform.draw(keys(4_000))["applied"].float().mean() == pytest.approx(0.3, abs=0.03)
     y, params = transform(x, keys(6, seed=1), return_params=True)
     assert 0 < params["applied"].sum() < 6
-    assert torch.equal((y != x).flatten(1).any(1), params["applied"])
+    changed = (y != x).flatten(1).any(1)
+    assert torch.equal(changed, params["applied"]) or (make().spares and (changed <= params["applied"]).all())
 
 
 def test_a_result_depends_on_its_key_alone(case):

@@ -14,9 +14,9 @@ RATE = 16_000
 @pytest.fixture(scope="module")
 def song(tmp_path_factory):
     path = tmp_path_factory.mktemp("songs") / "song.flac"
-    seconds = torch.arange(5 * RATE) / RATE
+    seconds = torch.arange(9 * RATE) / RATE
     tone = 0.2 * torch.sin(2 * torch.pi * 330 * seconds) * (1 + torch.sin(2 * torch.pi * 2 * seconds))
-    noise = 0.02 * torch.randn(5 * RATE, generator=torch.Generator().manual_seed(0))
+    noise = 0.02 * torch.randn(9 * RATE, generator=torch.Generator().manual_seed(0))
     soundfile.write(path, (tone + noise).numpy(), RATE)
     return path
 
@@ -47,7 +47,7 @@ def test_crops_are_written_as_they_are(song, tmp_path):
 
 
 def test_a_missing_file_and_one_too_short_are_named(song, tmp_path, capsys):
-    for file, seconds, words in (("gone.wav", "1", "gone.wav"), (str(song), "9", "song.flac")):
+    for file, seconds, words in (("gone.wav", "1", "gone.wav"), (str(song), "10", "song.flac")):
         with pytest.raises(SystemExit):
             main(["views", file, "--seconds", seconds, "--out", str(tmp_path)])
         assert words in capsys.readouterr().err

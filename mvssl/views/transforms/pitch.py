@@ -131,33 +131,34 @@ def _read(x: Tensor, starts: Tensor, speed: Tensor, length: int) -> Tensor:
     inside = BLOCK * torch.arange(-(-length // BLOCK), device=x.device)
     places = (starts.unsqueeze(2) + inside * speed.double().reshape(-1, 1, 1)).flatten(1)
     first = places.floor()
-    fraction = (places - first).float().unsqueeze(2)
+    fraction = (places - first).float().unsqueeze(1)
     matrix, before = _matrix(speed.float())
-    runs = _runs(x, first.long() - before, matrix.shape[1])
-    terms = torch.bmm(runs, matrix).unflatten(2, (FRACTIONS, BLOCK)).unbind(2)
+    runs = _runs(x, first.long() - before, matrix.shape[2])
+    # Blocks side by side, which the polynomial runs along fastest.
+    terms = torch.bmm(matrix, runs.mT).unflatten(1, (FRACTIONS, BLOCK)).unbind(1)
     out = terms[-1]
     for term in reversed(terms[:-1]):
         out = torch.addcmul(term, out, fraction)
-    return out.unflatten(1, (starts.shape[1], -1)).flatten(2)[:, :, :length]
+    return out.mT.reshape(len(x), starts.shape[1], -1)[:, :, :length]
 
 
 def _matrix(speed: Tensor) -> tuple[Tensor, int]:
     """What makes a block of samples out of a run of input, by powers of the fraction where it begins.
 
     Returns:
-        (batch, run, FRACTIONS · BLOCK), and how many samples before the block's first place the run begins.
+        (batch, FRACTIONS · BLOCK, run), and how many samples before the block's first place the run begins.
     """
-    fastest = float(speed.max())
+    fastest, device = float(speed.max()), speed.device
     before = math.ceil(ZEROS * max(1.0, fastest))
-    run = torch.arange(2 * before + math.ceil((BLOCK - 1) * fastest) + 1, device=speed.device) - before
+    length = 2 * before + math.ceil((BLOCK - 1) * fastest) + 1
+    run = torch.arange(-(-length // 8) * 8, device=device) - before  # whole vectors are copied faster
     # The first is 0, where the polynomial is then exact: at speed 1 nothing changes.
-    fractions = torch.linspace(0, 1, FRACTIONS, dtype=torch.float64, device=speed.device)
-    places = fractions.float().unsqueeze(1) + speed.reshape(-1, 1, 1, 1) * torch.arange(
-        BLOCK, device=speed.device
-    )
-    kernel = _kernel(run.reshape(-1, 1, 1) - places, speed.reshape(-1, 1, 1, 1))
+    fractions = torch.linspace(0, 1, FRACTIONS, dtype=torch.float64, device=device)
+    speed = speed.reshape(-1, 1, 1, 1)
+    places = fractions.float().reshape(-1, 1, 1) + speed * torch.arange(BLOCK, device=device).unsqueeze(1)
+    kernel = _kernel(run - places, speed).flatten(2)
     powers = torch.linalg.inv(torch.linalg.vander(fractions)).float()
-    return (powers @ kernel).flatten(2), before
+    return (powers @ kernel).unflatten(2, (BLOCK, -1)).flatten(1, 2), before
 
 
 def _kernel(distance: Tensor, speed: Tensor) -> Tensor:

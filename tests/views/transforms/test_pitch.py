@@ -303,7 +303,7 @@ def test_centroids_agree_with_audiomentations():
     for y in (ours, theirs):
         spectrum = torch.fft.rfft(y).abs().square()
         centroids.append((spectrum * torch.linspace(0, RATE / 2, spectrum.shape[1])).sum(1) / spectrum.sum(1))
-    torch.testing.assert_close(*centroids, rtol=0.03, atol=0)
+    torch.testing.assert_close(*centroids, rtol=0.06, atol=0)
 
 
 def test_rates_that_stand_still_or_run_backwards_are_refused():

@@ -66,7 +66,7 @@ class TimeStretch(Transform):
         x, rate = x.float(), params["rate"].double()
         starts = _splices(x, rate, torch.ones_like(rate), self.sample_rate)
         hop, fade = _hop_and_fade(self.sample_rate)
-        return _joined(_runs(x, starts.long(), hop + fade), hop)[:, : x.shape[1]]
+        return _joined(_runs(x, starts.round().long(), hop + fade), hop)[:, : x.shape[1]]
 
 
 class PitchShift(Transform):
@@ -183,7 +183,7 @@ def _splices(x: Tensor, rate: Tensor, speed: Tensor, sample_rate: int) -> Tensor
         sample_rate: In Hz.
 
     Returns:
-        Places in samples, float64 (batch, stretches); they have no fraction if the speed has none.
+        Places in samples, float64 (batch, stretches); whole ones, but for rounding, if speeds are.
     """
     samples, device = x.shape[1], x.device
     hop, fade = _hop_and_fade(sample_rate)
@@ -193,28 +193,30 @@ def _splices(x: Tensor, rate: Tensor, speed: Tensor, sample_rate: int) -> Tensor
     means = torch.full((coarse,), 1 / coarse, device=device)
     slow = F.pad(x, (0, -samples % coarse)).unflatten(1, (-1, coarse)) @ means
 
-    begins = hop * torch.arange(-(-samples // hop), dtype=torch.float64, device=device)
-    times = rate.unsqueeze(1) * begins
+    # From here on, places are in samples of that.
+    begins = hop / coarse * torch.arange(-(-samples // hop), dtype=torch.float64, device=device)
+    times, end, advance = rate.unsqueeze(1) * begins, samples / coarse, speed * (hop / coarse)
     # The end of the clip is read to, not beyond.
-    left = (samples - begins).clamp_max(hop + fade) * speed.unsqueeze(1)
-    last = (rate * samples).clamp_min(samples).unsqueeze(1) - left
-    first = (times / coarse - search / 2).minimum(last / coarse - search).clamp_min(0).long()
+    left = (end - begins).clamp_max((hop + fade) / coarse) * speed.unsqueeze(1)
+    last = (rate * end).clamp_min(end).unsqueeze(1) - left
+    first = (times - search / 2).minimum(last - search).clamp_min(0).long()
     candidates = _runs(slow, first, match + search).unfold(2, match, 1)
     # Of places that are equal, as in silence or a lasting tone, the one closest to its time.
-    early = (first - times / coarse).float().unsqueeze(2) + torch.arange(search + 1, device=device)
+    early = (first - times).float().unsqueeze(2) + torch.arange(search + 1, device=device)
     bias = early.abs() * (0.01 / search * (match * slow.square().mean(1)).sqrt()).reshape(-1, 1, 1)
 
     templates, rows = F.pad(slow, (0, match)).unfold(1, match, 1), torch.arange(len(x), device=device)
+    difference = candidates.new_empty(len(x), search + 1, match)
     place, places = times[:, 0], [times[:, 0]]
-    origin = first * coarse
-    for stretch in range(1, len(begins)):
-        place = place + hop * speed
-        index = (place / coarse).long()
+    stretches = zip(*(each[:, 1:].unbind(1) for each in (first, candidates, bias)), strict=True)
+    for origin, there, penalty in stretches:
+        place = place + advance
+        index = place.long()
         template = templates[rows, index.clamp_max(slow.shape[1])].unsqueeze(1)
-        cost = torch.linalg.vector_norm(candidates[:, stretch] - template, dim=2) + bias[:, stretch]
-        place = place + (origin[:, stretch] + (cost.argmin(1) - index) * coarse)
+        cost = torch.linalg.vector_norm(torch.sub(there, template, out=difference), dim=2) + penalty
+        place = place + (origin + cost.argmin(1) - index)
         places.append(place)
-    return torch.stack(places, 1)
+    return coarse * torch.stack(places, 1)
 
 
 def _joined(stretches: Tensor, hop: int) -> Tensor:

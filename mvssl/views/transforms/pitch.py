@@ -1,6 +1,7 @@
 """Pitch and tempo: audio is read faster or slower, and spliced so as to keep its length or its pitch."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,8 @@ HOP, FADE, MATCH, SEARCH = 0.04, 0.012, 0.02, 0.02
 # Resampling: zero crossings of the kernel on each side, samples made at a time, and the number of fractions
 # of a sample at which the kernel is computed, to be interpolated between by a polynomial.
 ZEROS, BLOCK, FRACTIONS = 8, 16, 4
+# Numbers worked on at a time on a CPU, whose allocator gives larger tensors back to the system every time.
+AT_ONCE = 2**21
 
 
 class Speed(Transform):
@@ -66,7 +69,8 @@ class TimeStretch(Transform):
         x, rate = x.float(), params["rate"].double()
         starts = _splices(x, rate, torch.ones_like(rate), self.sample_rate)
         hop, fade = _hop_and_fade(self.sample_rate)
-        return _joined(_runs(x, starts.round().long(), hop + fade), hop)[:, : x.shape[1]]
+        (stretches,) = _runs(x, starts.round().long(), hop + fade)
+        return _joined(stretches, hop)[:, : x.shape[1]]
 
 
 class PitchShift(Transform):
@@ -102,14 +106,22 @@ def _hop_and_fade(sample_rate: int) -> tuple[int, int]:
     return max(2, round(HOP * sample_rate)), max(1, round(FADE * sample_rate))
 
 
-def _runs(x: Tensor, first: Tensor, length: int) -> Tensor:
-    """Runs of audio from the places (batch, runs): (batch, runs, length); silence beyond the ends."""
+def _runs(x: Tensor, first: Tensor, length: int, at_once: int | None = None) -> Iterator[Tensor]:
+    """Runs of audio from the places (batch, runs): (batch, runs, length); silence beyond the ends.
+
+    Args:
+        x: Audio (batch, samples).
+        first: Where runs begin, in whole samples.
+        length: Of a run, in samples.
+        at_once: How many runs of an example are given at once; all unless told.
+    """
     padded = F.pad(x, (length, length))
     first = (first + length).clamp(0, padded.shape[1] - length)
-    rows = padded.shape[1] * torch.arange(len(x), device=x.device).unsqueeze(1)
-    # Copies whole runs; an index per sample would take several times as long.
-    runs = padded.flatten().unfold(0, length, 1).index_select(0, (rows + first).flatten())
-    return runs.unflatten(0, first.shape)
+    first = first + padded.shape[1] * torch.arange(len(x), device=x.device).unsqueeze(1)
+    windows = padded.flatten().unfold(0, length, 1)
+    for some in first.split(at_once or first.shape[1], 1):
+        # Copies whole runs; an index per sample would take several times as long.
+        yield windows.index_select(0, some.flatten()).unflatten(0, some.shape)
 
 
 def _read(x: Tensor, starts: Tensor, speed: Tensor, length: int) -> Tensor:
@@ -133,13 +145,20 @@ def _read(x: Tensor, starts: Tensor, speed: Tensor, length: int) -> Tensor:
     first = places.floor()
     fraction = (places - first).float().unsqueeze(1)
     matrix, before = _matrix(speed.float())
-    runs = _runs(x, first.long() - before, matrix.shape[2])
-    # Blocks side by side, which the polynomial runs along fastest.
+    at_once = max(1, AT_ONCE // (len(x) * FRACTIONS * BLOCK)) if x.device.type == "cpu" else first.shape[1]
+    runs = _runs(x, first.long() - before, matrix.shape[2], at_once)
+    blocks = [_blocks(matrix, *some) for some in zip(runs, fraction.split(at_once, 2), strict=True)]
+    return torch.cat(blocks, 1).reshape(len(x), starts.shape[1], -1)[:, :, :length]
+
+
+def _blocks(matrix: Tensor, runs: Tensor, fraction: Tensor) -> Tensor:
+    """Blocks (batch, blocks, BLOCK) out of runs (batch, blocks, run) and the fractions where they begin."""
+    # Side by side, which the polynomial runs along fastest.
     terms = torch.bmm(matrix, runs.mT).unflatten(1, (FRACTIONS, BLOCK)).unbind(1)
     out = terms[-1]
     for term in reversed(terms[:-1]):
         out = torch.addcmul(term, out, fraction)
-    return out.mT.reshape(len(x), starts.shape[1], -1)[:, :, :length]
+    return out.mT
 
 
 def _matrix(speed: Tensor) -> tuple[Tensor, int]:
@@ -200,7 +219,8 @@ def _splices(x: Tensor, rate: Tensor, speed: Tensor, sample_rate: int) -> Tensor
     left = (end - begins).clamp_max((hop + fade) / coarse) * speed.unsqueeze(1)
     last = (rate * end).clamp_min(end).unsqueeze(1) - left
     first = (times - search / 2).minimum(last - search).clamp_min(0).long()
-    candidates = _runs(slow, first, match + search).unfold(2, match, 1)
+    (regions,) = _runs(slow, first, match + search)
+    candidates = regions.unfold(2, match, 1)
     # Of places that are equal, as in silence or a lasting tone, the one closest to its time.
     early = (first - times).float().unsqueeze(2) + torch.arange(search + 1, device=device)
     bias = early.abs() * (0.01 / search * (match * slow.square().mean(1)).sqrt()).reshape(-1, 1, 1)

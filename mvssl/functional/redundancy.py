@@ -49,7 +49,7 @@ def vicreg_terms(
             products, scale = [standardise(z) for z in precise], 1 / max(dim * (dim - 1), 1)
         else:
             products, scale = centred, 2 / dim
-        squares = [_squares(z.T @ z / (batch - 1))[1] for z in products]
+        squares = [_squares(z, z, batch - 1)[1] for z in products]
         return invariance, variance, scale * torch.stack(squares).mean()
 
 
@@ -93,17 +93,31 @@ def barlow_twins(
     with full_precision(projections) as precise:
         batch, dim = precise[0].shape
         views = [standardise(z) for z in precise]
-        pairs = [_squares(a.T @ b / (batch - correction), diagonal=1.0) for a, b in combinations(views, 2)]
+        pairs = [_squares(a, b, batch - correction, diagonal=1.0) for a, b in combinations(views, 2)]
         invariance, redundancy = (torch.stack(terms).mean() for terms in zip(*pairs, strict=True))
         if reduction == "mean":
             invariance, redundancy = invariance / dim, redundancy / max(dim * (dim - 1), 1)
         return invariance + lambda_ * redundancy
 
 
-def _squares(matrix: Tensor, diagonal: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Sums of the squared distances to ``diagonal`` on the diagonal and to zero off it."""
-    on = matrix.diagonal()
-    return (on - diagonal).square().sum(), matrix.square().sum() - on.square().sum()
+def _squares(a: Tensor, b: Tensor, divisor: float, diagonal: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Of the products aᵀb / divisor between dimensions, squares summed up: on the diagonal and off it.
+
+    Where there are fewer rows than dimensions, aaᵀ and bbᵀ do with less work: ‖aᵀb‖² = Σ (aaᵀ ∘ bbᵀ).
+
+    Args:
+        a: (rows, dim).
+        b: The same, or the very same tensor.
+        divisor: Of the products.
+        diagonal: Subtracted on the diagonal.
+    """
+    on = (a * b).sum(0) / divisor
+    if a.shape[0] < a.shape[1]:
+        gram = a @ a.T
+        everything = (gram * (gram if b is a else b @ b.T)).sum() / divisor**2
+    else:
+        everything = (a.T @ b / divisor).square().sum()
+    return (on - diagonal).square().sum(), everything - on.square().sum()
 
 
 def effective_rank(embeddings: Tensor, eps: float = 1e-7) -> Tensor:

@@ -12,7 +12,7 @@ from mvssl.registry import Registry
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
-    "list": "List pretexts, encoders, view chains or corpora.",
+    "list": "List pretexts, encoders, front ends, view chains or corpora.",
 }
 
 
@@ -20,16 +20,18 @@ def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, chains or corpora.
+        kind: pretexts, encoders, frontends, chains or corpora.
     """
     from mvssl.data import corpora
     from mvssl.encoders import encoders
+    from mvssl.frontends import frontends
     from mvssl.pretext import pretexts
     from mvssl.views import chains
 
     registries: dict[str, Registry[Any]] = {
         "pretexts": pretexts,
         "encoders": encoders,
+        "frontends": frontends,
         "chains": chains,
         "corpora": corpora,
     }
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_function_arguments(function)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    lister.add_argument("kind", choices=["pretexts", "encoders", "chains", "corpora"])
+    lister.add_argument("kind", choices=["pretexts", "encoders", "frontends", "chains", "corpora"])
     commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

@@ -37,8 +37,7 @@ class Filter(Transform):
             assert self.frontend is not None
             centres = self.frontend.centre_frequencies
             # Zero in the dead bins that some published front ends have.
-            shift = self.response_db(centres, params) * (centres > 0) / self.frontend.std
-            return (x + shift.unsqueeze(2)).clamp_min_(self.frontend.silence)
+            return self.frontend.amplified(x, self.response_db(centres, params) * (centres > 0))
         samples = x.shape[1]
         # Padded against wrap-around: the end of a crop must not leak into its beginning.
         size = samples + self.sample_rate // 20

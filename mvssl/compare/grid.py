@@ -21,7 +21,7 @@ from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare
 from mvssl.device import Precision, default_device, keep_freed_memory
-from mvssl.encoders import ResNet, create_encoder
+from mvssl.encoders import Encoder, create_encoder
 from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
 from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
@@ -199,12 +199,12 @@ class Grid:
         }  # fmt: skip
         runners.get(cell.method, self._pretext)(cell)
 
-    def _encoder(self, seed: int) -> ResNet:
+    def _encoder(self, seed: int) -> Encoder:
         """The encoder with the weights that every method of one seed starts from."""
         torch.manual_seed(seed)
         return create_encoder(self.settings.encoder)
 
-    def _chain(self, encoder: ResNet) -> ViewChain:
+    def _chain(self, encoder: Encoder) -> ViewChain:
         s = self.settings
         views = chain(s.views, encoder.seconds, s.n_views, min_gap=s.min_gap, max_gap=s.max_gap)
         return views.bind(encoder.frontend)

@@ -55,10 +55,11 @@ class MaskedLatent(Pretext):
         super().__init__(encoder)
         dense: Any = encoder
         self.masking = PatchMasking(patch, mask_ratio)
-        self.stage = sum(stride <= min(patch) for stride in dense.map_strides) - 1
+        fits = [rows <= patch[0] and columns <= patch[1] for rows, columns in dense.map_strides]
+        self.stage = sum(fits) - 1
         if self.stage < 0:
-            finest = dense.map_strides[0]
-            raise ValueError(f"patch={tuple(patch)}: the finest feature map has cells of {finest} × {finest}")
+            rows, columns = dense.map_strides[0]
+            raise ValueError(f"patch={tuple(patch)}: the finest feature map has cells of {rows} × {columns}")
         self.decoder = PatchDecoder(dense, self.masking.patch, hidden_dim, dense.map_channels[self.stage])
         self.teacher = MovingAverage(_Stage(dense, self.stage), momentum=momentum)
 

@@ -154,8 +154,9 @@ class Grid:
         keep_freed_memory()
         self.settings, self.out = settings, out
         self.started = time.time()
-        settings.claim(out)
+        self._require_what_pretexts_need()
         self.views = self._chain(self._encoder(0))
+        settings.claim(out)
         needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
         self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
         self.corpus.require_labels()
@@ -203,6 +204,17 @@ class Grid:
         """The encoder with the weights that every method of one seed starts from."""
         torch.manual_seed(seed)
         return create_encoder(self.settings.encoder)
+
+    def _require_what_pretexts_need(self) -> None:
+        """Refuses pretexts that the encoder does not suit, before any of the others has run."""
+        encoder = self._encoder(0)
+        for name in self.settings.pretexts:
+            requires = pretexts.entry(name).target.requires
+            if lacks := [attribute for attribute in requires if not hasattr(encoder, attribute)]:
+                raise ValueError(
+                    f"{name} does not suit the encoder {self.settings.encoder}, which lacks "
+                    f"{', '.join(lacks)}: leave one of them out"
+                )
 
     def _chain(self, encoder: Encoder) -> ViewChain:
         s = self.settings

@@ -142,9 +142,9 @@ def fit(
     corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
     if pretext.needs_groups:
         corpus.require_groups()
-    folder = prepare_run(Path(out), CHECKPOINT, resume)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
+    folder = prepare_run(Path(out), CHECKPOINT, resume)
 
     workers = default_workers(default_device()) if settings.workers is None else settings.workers
 

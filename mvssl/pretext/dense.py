@@ -37,6 +37,19 @@ DENSE = ("frontend", "normalise", "feature_map", "pool", "map_channels", "map_st
 """What a :class:`DenseEncoder` has besides ``embed_dim``, for ``Pretext.requires``."""
 
 
+class VisibleEncoder(DenseEncoder, Protocol):
+    """A :class:`DenseEncoder` that can leave patches out, as a :class:`~mvssl.encoders.ViT` can.
+
+    Attributes:
+        patch: Bins and frames of its patches.
+    """
+
+    patch: tuple[int, int]
+
+    def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
+        """Image, (batch, patches) int64 indices of what is seen of it → (batch, patches, embed_dim)."""
+
+
 class PatchDecoder(nn.Module):
     """Feature map and embedding → a prediction for every patch of the image.
 

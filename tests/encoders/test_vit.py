@@ -81,7 +81,7 @@ def test_what_is_beyond_the_last_patch_is_cut_off(encoder, mel):
 @pytest.mark.parametrize("kind", [MaskedLatent, MaskedContrastive])
 def test_it_is_a_dense_encoder(kind, mel):
     encoder = micro()
-    pretext = kind(encoder, patch=(16, 4))
+    pretext = kind(encoder)
     pretext([mel, mel.flip(2)]).loss.backward()
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 

@@ -115,7 +115,8 @@ def test_masked_patches_are_not_computed(transformer, views):
 def test_a_transformer_has_its_own_patches(encoder):
     vit = ViT(16, depth=1, heads=2, patch=(8, 4), seconds=1.0, frontend=encoder.config["frontend"])
     with pytest.raises(ValueError, match=r"patch=\(16, 4\): the encoder's own patches are \(8, 4\)"):
-        MaskedModeling(vit)
+        MaskedModeling(vit, patch=(16, 4))
+    assert MaskedModeling(vit).masking.patch == (8, 4)
     with pytest.raises(ValueError, match=r"hidden_dim=6: .* a multiple of 4"):
         MaskedModeling(vit, patch=(8, 4), hidden_dim=6)
 

@@ -15,7 +15,8 @@ Aim: at batch 256 heads and loss add 10 % to the encoder at most. Pretexts that 
 through the encoder and its copies, such as to a teacher, cannot reach it; how much more is counted and shown.
 Pretexts that need more of an encoder than embeddings have no projection level.
 
-With ``--compile`` a level "compile" is added: graph breaks of the forward pass on features, and its time.
+With ``--compile`` a level "compile" is added: graph breaks of the forward pass on features, and its time;
+torch is told that it may trace recurrent layers.
 
 Rows that the file already holds are not measured again. Run it alone on the machine.
 
@@ -151,6 +152,7 @@ def _heads_and_loss(name: str, case: Case, options: argparse.Namespace) -> dict[
 
 def _compiled(name: str, case: Case, options: argparse.Namespace) -> dict[str, Any]:
     """Graph breaks of the forward pass, and what compiling does to heads and loss."""
+    torch._dynamo.config.allow_rnn = True  # of CPC
     pretext, views = _on_features(name, case, options)
     breaks = torch._dynamo.explain(copy.deepcopy(pretext))(views)
     torch._dynamo.reset()

@@ -12,7 +12,8 @@ from mvssl.registry import Registry
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
-    "list": "List pretexts, encoders, front ends, view chains or corpora.",
+    "views": "Write views of one file, to listen to and to look at.",
+    "list": "List pretexts, encoders, front ends, view chains, samplers or corpora.",
 }
 
 
@@ -20,19 +21,20 @@ def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, frontends, chains or corpora.
+        kind: pretexts, encoders, frontends, chains, samplers or corpora.
     """
     from mvssl.data import corpora
     from mvssl.encoders import encoders
     from mvssl.frontends import frontends
     from mvssl.pretext import pretexts
-    from mvssl.views import chains
+    from mvssl.views import chains, samplers
 
     registries: dict[str, Registry[Any]] = {
         "pretexts": pretexts,
         "encoders": encoders,
         "frontends": frontends,
         "chains": chains,
+        "samplers": samplers,
         "corpora": corpora,
     }
     if kind not in registries:
@@ -53,18 +55,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare
+    from mvssl.sheet import write_views
     from mvssl.training import pretrain
 
     parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
     parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
     commands = parser.add_subcommands(required=True)
-    for name, function in (("compare", compare), ("pretrain", pretrain)):
+    for name, function in (("compare", compare), ("pretrain", pretrain), ("views", write_views)):
         command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
-        command.add_function_arguments(function)
+        command.add_function_arguments(function, as_positional=True)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    lister.add_argument("kind", choices=["pretexts", "encoders", "frontends", "chains", "corpora"])
+    kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "corpora"]
+    lister.add_argument("kind", choices=kinds)
     commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
@@ -81,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
                 )
             else:
-                print(compare(**chosen))
+                print(write_views(**chosen) if given.subcommand == "views" else compare(**chosen))
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"mvssl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
 from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
-from mvssl.data import Corpus, CorpusError, open_corpus, prepare
+from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
 from mvssl.encoders import Encoder, create_encoder
 from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
@@ -30,6 +30,7 @@ from mvssl.training import fit, read_metrics
 from mvssl.training.fit import budget
 from mvssl.training.run import environment, write_json
 from mvssl.views import ViewChain, chain
+from mvssl.views.samplers import Short
 
 SCORES, CELL = "scores.npy", "cell.json"
 SUBSET_SEED = 0  # the same label subsets for every method and seed: differences are paired
@@ -46,8 +47,10 @@ def compare(
     encoder: str = "tiny",
     views: str = "light",
     n_views: int = 2,
+    sampler: str | None = None,
     min_gap: float | None = None,
     max_gap: float | None = None,
+    short: Short = "drop",
     batch_size: int = 96,
     learning_rate: float | None = None,
     supervised_crops: int = 10_000,
@@ -73,8 +76,11 @@ def compare(
         views: View chain. All pretexts get the same, as a fair comparison needs, whatever their papers used
             (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
-        min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
-        max_gap: Greatest gap in seconds.
+        sampler: Where the crops of a track come from (``mvssl list samplers``); by default the chain's own.
+        min_gap: Least gap between crops in seconds, of the samplers gap and adjacent.
+        max_gap: Greatest gap in seconds, of the same.
+        short: What becomes of tracks that the crops do not fit into: drop, pad (with silence) or loop. Those
+            that are shorter than one crop are left out in any case: they could not be judged.
         batch_size: Tracks per batch.
         learning_rate: Peak of the learning rate; by default each pretext's own.
         supervised_crops: Crops that the supervised baseline sees on all labels; fewer on fractions.
@@ -157,11 +163,13 @@ class Grid:
         self._require_what_pretexts_need()
         self.views = self._chain(self._encoder(0))
         settings.claim(out)
+        # Probes and the supervised baseline take whole crops of every track.
         needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
         self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
         self.corpus.require_labels()
         if any(pretexts.entry(name).target.needs_groups for name in settings.pretexts):
             self.corpus.require_groups()
+        self.remarks = remarks(self.corpus, self.views.sampler)
         self._remember_corpus()
         if settings.prepare:
             self.corpus = prepare(self.corpus, out / "audio", self._encoder(0).sample_rate, progress=True)
@@ -218,7 +226,7 @@ class Grid:
 
     def _chain(self, encoder: Encoder) -> ViewChain:
         s = self.settings
-        views = chain(s.views, encoder.seconds, s.n_views, min_gap=s.min_gap, max_gap=s.max_gap)
+        views = chain(s.views, encoder.seconds, s.n_views, s.sampler, **s.sampler_options)
         return views.bind(encoder.frontend)
 
     def _pretext(self, cell: Cell) -> None:
@@ -338,7 +346,7 @@ class Grid:
         }
 
     def _notes(self, facts: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
-        notes = []
+        notes = [f"{remark}." for remark in self.remarks]
         enlarged = sorted({subset.fraction for subset in self.subsets if subset.enlarged})
         if enlarged:
             shares = ", ".join(f"{100 * fraction:g} %" for fraction in enlarged)

@@ -13,7 +13,8 @@ from mvssl.encoders import encoders
 from mvssl.pretext import pretexts
 from mvssl.training.fit import ENDLESS
 from mvssl.training.run import write_text
-from mvssl.views import chains
+from mvssl.views import chain
+from mvssl.views.samplers import Short
 
 T = TypeVar("T")
 
@@ -36,8 +37,10 @@ class Settings:
     encoder: str
     views: str
     n_views: int
+    sampler: str | None
     min_gap: float | None
     max_gap: float | None
+    short: Short
     batch_size: int
     learning_rate: float | None
     supervised_crops: int
@@ -48,7 +51,7 @@ class Settings:
         for name in self.pretexts:
             pretexts.entry(name)
         encoders.entry(self.encoder)
-        chains.entry(self.views)
+        chain(self.views, n_views=self.n_views, sampler=self.sampler, **self.sampler_options)
         for name in ("pretexts", "seeds", "fractions"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
@@ -63,6 +66,11 @@ class Settings:
         for name, least in ((name, pretexts.entry(name).target.min_views) for name in self.pretexts):
             if self.n_views < least:
                 raise ValueError(f"n_views={self.n_views}: {name} needs at least {least}")
+
+    @property
+    def sampler_options(self) -> dict[str, Any]:
+        """What the sampler is told beside the length and the number of crops."""
+        return {"min_gap": self.min_gap, "max_gap": self.max_gap, "short": self.short}
 
     def as_config(self) -> dict[str, Any]:
         """The settings as the command line and ``config.yaml`` take them."""

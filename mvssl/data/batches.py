@@ -1,5 +1,6 @@
 """Batches of crops for pre-training: the same ones whatever the number of worker processes."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,39 +14,29 @@ from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mvssl import seeding
 from mvssl.data.corpus import Corpus, Problem, open_corpus
+from mvssl.data.crops import CropReader, CropSampler, CropTransform, remarks, tracks_of
 from mvssl.data.listing import CorpusError
-from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.reading import AudioFileError
 
 # Random numbers for the order of tracks and for crops come from different streams of one seed.
 _ORDER, _CROPS = 1, 2
 _MAX_ATTEMPTS = 20
-_NAMES = {"train": "training", "valid": "validation", "test": "test"}
-
-
-class CropSampler(Protocol):
-    """Decides where in a track the crop of each view begins.
-
-    Attributes:
-        seconds: Length of each view's crop.
-        min_seconds: Duration of the shortest track that can be cropped.
-    """
-
-    @property
-    def seconds(self) -> tuple[float, ...]: ...
-
-    @property
-    def min_seconds(self) -> float: ...
-
-    def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
-        """Where each crop of a track of ``duration`` begins, in seconds."""
-        ...
+_logger = logging.getLogger(__name__)
 
 
 class Views(Protocol):
-    """Whatever has a crop sampler: a view chain."""
+    """What a loader needs of a view chain.
+
+    Attributes:
+        sampler: Decides where the crops come from.
+        on_cpu: What is done to crops where they are read, if anything.
+    """
 
     @property
     def sampler(self) -> CropSampler: ...
+
+    @property
+    def on_cpu(self) -> CropTransform | None: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +45,8 @@ class Batch:
 
     Attributes:
         crops: One (batch, samples) float32 tensor per view; lengths may differ between views.
-        items: (batch,) int64 rows of the corpus that the crops are from.
+        items: (batch,) int64 rows of the corpus that the crops are from; partners of a track in its group
+            have its row.
         keys: (batch,) uint64, one per scheduled (seed, epoch, item), for whatever else is random.
         groups: (batch,) int64 numbers of the groups of the items, −1 where unknown; None where the corpus
             has none.
@@ -107,7 +99,8 @@ def loader(
     Args:
         data: A corpus, or what :func:`open_corpus` opens; tracks that are too short for the views are then
             left out.
-        views: Its ``sampler`` decides about the crops.
+        views: Their ``sampler`` decides about the crops, their ``on_cpu`` transforms them. What is special
+            about such crops of this corpus is logged, see :func:`remarks`.
         batch_size: Tracks per batch.
         split: ``"train"``, ``"valid"``, ``"test"``, or None for all tracks.
         steps: The run ends before this step, and each pass over the loader is the same run. Without it,
@@ -121,26 +114,28 @@ def loader(
             all of its threads, and thus for every slice of time that one of them loses to a reader.
 
     Raises:
-        CorpusError: If the corpus cannot be opened, a track is too short for the views, or there are
-            fewer tracks than ``batch_size``; while loading, if 20 files in a row cannot be read.
+        CorpusError: If the corpus cannot be opened, a track is too short for the views, there are none of
+            the groups or stems that the views need, or fewer tracks than ``batch_size``; while loading, if
+            20 files in a row cannot be read.
         ValueError: If another argument is out of range.
     """
     sampler = views.sampler
     corpus = open_corpus(data, min_seconds=sampler.min_seconds)
     items = corpus.indices(split)
-    _require_long_enough(corpus, items, sampler.min_seconds)
+    for remark in remarks(corpus, sampler, split):
+        _logger.warning("%s: %s", corpus.name, remark)
     if batch_size < 1 or min(start_step, seed, workers) < 0 or sample_rate < 1:
         raise ValueError(
             f"batch_size={batch_size}, start_step={start_step}, seed={seed}, workers={workers}, "
             f"sample_rate={sample_rate}: batch_size and sample_rate must be at least 1, the others at least 0"
         )
     if batch_size > len(items):
-        usable = f"{len(items)} usable {_NAMES[split]} tracks" if split else f"{len(items)} usable tracks"
         raise CorpusError(
-            f"batch_size={batch_size} is larger than the {usable}: pass --batch_size {len(items)} or less"
+            f"batch_size={batch_size} is larger than the {len(items)} usable {tracks_of(split)}: "
+            f"pass --batch_size {len(items)} or less"
         )
     schedule = _Schedule(items, batch_size, steps, start_step, seed)
-    crops = _Crops(corpus, items, sampler, seed, sample_rate)
+    crops = _Crops(corpus, items, views, seed, sample_rate)
     return DataLoader(
         crops,
         batch_sampler=schedule,
@@ -150,16 +145,6 @@ def loader(
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each pass would advance the global random state
     )
-
-
-def _require_long_enough(corpus: Corpus, items: NDArray[np.int64], min_seconds: float) -> None:
-    short = items[corpus.seconds[items] < min_seconds]
-    if len(short):
-        examples = ", ".join(f"{corpus.paths[item]} ({corpus.seconds[item]:.2f} s)" for item in short[:3])
-        raise CorpusError(
-            f"{corpus.name}: {len(short)} of {len(items)} tracks are shorter than the {min_seconds:g} s that "
-            f"the views need: {examples}; open it with min_seconds={min_seconds:g} or use shorter crops"
-        )
 
 
 _Row = tuple[int, int]  # epoch, item
@@ -205,12 +190,14 @@ class _Crops(Dataset[Batch]):
     """Reads whole batches, so that nothing is left to collate."""
 
     def __init__(
-        self, corpus: Corpus, items: NDArray[np.int64], sampler: CropSampler, seed: int, sample_rate: int
+        self, corpus: Corpus, items: NDArray[np.int64], views: Views, seed: int, sample_rate: int
     ) -> None:
         self._corpus = corpus
         self._groups = corpus.group_numbers()
         self._items = items
-        self._sampler = sampler
+        self._reader = CropReader(corpus, items, views.sampler, sample_rate)
+        self._on_cpu = views.on_cpu
+        self._samples = [round(seconds * sample_rate) for seconds in views.sampler.seconds]
         self._seed = seed
         self._sample_rate = sample_rate
 
@@ -218,20 +205,21 @@ class _Crops(Dataset[Batch]):
         return len(self._items)
 
     def __getitems__(self, rows: list[_Row]) -> Batch:
-        crops = tuple(
-            _empty(len(rows), round(seconds * self._sample_rate)) for seconds in self._sampler.seconds
-        )
+        crops = tuple(_empty(len(rows), samples) for samples in self._samples)
         views = [crop.numpy() for crop in crops]
         problems: list[Problem] = []
-        items = [self._fill(views, place, *row, problems) for place, row in enumerate(rows)]
+        items = [
+            self._fill([view[place] for view in views], *row, problems) for place, row in enumerate(rows)
+        ]
         epochs, scheduled = np.array(rows).T
         keys = seeding.hash_keys(self._seed, epochs, scheduled)
+        if self._on_cpu is not None:
+            for number, view in enumerate(views):
+                self._on_cpu(view, self._sample_rate, number, keys)
         groups = None if self._groups is None else torch.from_numpy(self._groups[items])
         return Batch(crops, torch.tensor(items), keys, groups, tuple(problems))
 
-    def _fill(
-        self, views: list[NDArray[np.float32]], place: int, epoch: int, item: int, problems: list[Problem]
-    ) -> int:
+    def _fill(self, crops: list[NDArray[np.float32]], epoch: int, item: int, problems: list[Problem]) -> int:
         """Writes the crops of one row; gives the item that they are from, and notes what failed before."""
         tried = item
         for attempt in range(_MAX_ATTEMPTS):
@@ -240,30 +228,15 @@ class _Crops(Dataset[Batch]):
             if attempt:
                 tried = int(rng.choice(self._items))
             try:
-                self._read(views, place, tried, rng)
+                self._reader.read(tried, rng, crops)
                 return tried
             except AudioFileError as error:
-                problems.append(Problem(str(self._corpus.paths[tried]), error.reason))
+                problems.append(Problem(error.path, error.reason))
         reasons = "; ".join(f"{problem.path}: {problem.reason}" for problem in problems[-3:])
         raise CorpusError(
             f"{self._corpus.name}: {_MAX_ATTEMPTS} files in a row cannot be read, the last {reasons}; "
             "check the corpus with open_corpus(..., check='full')"
         )
-
-    def _read(
-        self, views: list[NDArray[np.float32]], place: int, item: int, rng: np.random.Generator
-    ) -> None:
-        with AudioReader(self._corpus.path(item)) as reader:
-            duration = reader.info.seconds  # a manifest may have rounded its durations up
-            if duration < self._sampler.min_seconds:
-                raise AudioFileError(
-                    reader.path,
-                    f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), shorter "
-                    f"than the {self._sampler.min_seconds:g} s that the views need",
-                )
-            starts = self._sampler.starts(duration, rng)
-            for view, start, seconds in zip(views, starts, self._sampler.seconds, strict=True):
-                reader.read(start, seconds, self._sample_rate, out=view[place])
 
 
 def _empty(*shape: int) -> Tensor:

@@ -62,6 +62,8 @@ class Corpus:
         excluded_tags: Tags that cannot be learned or tested, with the reason.
         problems: Files that were left out.
         factors: Known causes of the sound by name, each an array with one row per track.
+        stems: (tracks, stems) files of separated sources, named like ``paths``, empty where a track has
+            fewer; None when no track has one.
 
     Raises:
         ValueError: If the columns do not fit together.
@@ -79,6 +81,7 @@ class Corpus:
     excluded_tags: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    stems: NDArray[np.str_] | None = None
 
     def __post_init__(self) -> None:
         tracks = len(self.paths)
@@ -86,6 +89,8 @@ class Corpus:
         columns |= {f"factors[{name!r}]": values for name, values in self.factors.items()}
         if self.groups is not None:
             columns["groups"] = self.groups
+        if self.stems is not None:
+            columns["stems"] = self.stems
         for name, column in columns.items():
             if len(column) != tracks:
                 raise ValueError(f"{name} has {len(column)} rows for {tracks} paths")
@@ -109,6 +114,10 @@ class Corpus:
         """The file of one track."""
         return self.root / str(self.paths[index])
 
+    def stems_of(self, index: int) -> list[str]:
+        """Files of the separated sources of one track, relative to ``root``."""
+        return [] if self.stems is None else [str(stem) for stem in self.stems[index] if stem]
+
     def indices(self, split: str | None) -> NDArray[np.int64]:
         """Rows of one split, or all rows for None.
 
@@ -131,6 +140,7 @@ class Corpus:
             targets=self.targets[rows],
             groups=None if self.groups is None else self.groups[rows],
             factors={name: values[rows] for name, values in self.factors.items()},
+            stems=None if self.stems is None else self.stems[rows],
         )
 
     def group_numbers(self) -> NDArray[np.int64] | None:
@@ -173,7 +183,7 @@ class Corpus:
         if not self.vocabulary:
             reasons = [f"{tag!r} is {reason}" for tag, reason in self.excluded_tags.items()]
             raise CorpusError(
-                f"{self.name}: no usable tag ({_shortened(reasons)}); a tag must be on some, but not on all, "
+                f"{self.name}: no usable tag ({shortened(reasons)}); a tag must be on some, but not on all, "
                 "tracks of the train and of the test split"
             )
 
@@ -214,7 +224,7 @@ def open_corpus(
             tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
         min_seconds: Shorter tracks are left out.
         check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
-            decodes every file once and finds damaged files and NaN.
+            decodes every file once, stems too, and finds damaged files and NaN.
         seed: Of the random splits.
         progress: Whether to show a progress bar.
 
@@ -259,10 +269,17 @@ def _listed(listing: Listing, seed: int) -> Corpus:
         seconds=np.array(listing.seconds, np.float64),  # None becomes NaN
         splits=np.array(splits),
         groups=None if listing.groups is None else np.array(listing.groups),
+        stems=None if listing.stems is None else _table(listing.stems),
         vocabulary=vocabulary,
         targets=targets,
         tag_groups=_read_tag_groups(listing.root / "tag_groups.json", vocabulary),
     )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> NDArray[np.str_]:
+    """Rows of different lengths as an array, with empty strings behind the shorter ones."""
+    width = max(map(len, rows))
+    return np.array([[*row, *[""] * (width - len(row))] for row in rows])
 
 
 def _read_tag_groups(path: Path, vocabulary: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -275,7 +292,7 @@ def _read_tag_groups(path: Path, vocabulary: tuple[str, ...]) -> dict[str, tuple
         raise CorpusError(f'{path}: must be a JSON object such as {{"group": ["tag", "tag"]}}') from None
     unknown = sorted({tag for tags in groups.values() for tag in tags} - set(vocabulary))
     if unknown:
-        warnings.warn(f"{path}: no track has the tags {_shortened(unknown)}", stacklevel=4)
+        warnings.warn(f"{path}: no track has the tags {shortened(unknown)}", stacklevel=4)
     return groups
 
 
@@ -302,9 +319,14 @@ def _inspected(
                     reader.verify()
                 else:
                     reader.require_end()
-                return index, reader.info.seconds, ""
+                duration = reader.info.seconds
+            for stem in corpus.stems_of(index) if check == "full" else ():
+                with AudioReader(corpus.root / stem) as reader:
+                    reader.verify()
+            return index, duration, ""
         except AudioFileError as error:
-            return index, np.nan, error.reason
+            is_stem = Path(error.path) != corpus.path(index)
+            return index, np.nan, f"its stem {error.path}: {error.reason}" if is_stem else error.reason
 
     # Threads are enough: libsndfile works outside of Python's lock.
     with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
@@ -326,7 +348,7 @@ def _with_bar(results: Iterable[_T], total: int, progress: bool) -> Iterable[_T]
 def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
     """The corpus without the tracks that have a reason, and without the tags that this leaves unusable."""
     problems = tuple(Problem(str(corpus.paths[index]), reasons[index]) for index in sorted(reasons))
-    examples = _shortened([f"{problem.path}: {problem.reason}" for problem in problems])
+    examples = shortened([f"{problem.path}: {problem.reason}" for problem in problems])
     if len(problems) == len(corpus):
         raise CorpusError(f"{corpus.name}: none of its {len(corpus)} files can be used ({examples})")
     if problems:
@@ -345,7 +367,7 @@ def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
     )
 
 
-def _shortened(items: Sequence[str]) -> str:
+def shortened(items: Sequence[str]) -> str:
     """The first few of them, and how many more there are."""
     more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return "; ".join(items[:_SHOWN]) + more

@@ -40,6 +40,7 @@ class Listing:
         splits: ``"train"``, ``"valid"`` or ``"test"`` for each track, or None when not given.
         groups: One group name per track (empty: none given), or None when no track has one.
         seconds: Durations where given, else None.
+        stems: Files of the separated sources of each track, or None when no track has any.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Listing:
     splits: list[str] | None
     groups: list[str] | None
     seconds: list[float | None]
+    stems: list[tuple[str, ...]] | None = None
 
 
 def list_tracks(source: Path) -> Listing:
@@ -107,8 +109,10 @@ def list_manifest(manifest: Path) -> Listing:
     """Lists the tracks of a JSON Lines manifest.
 
     Each line is an object with ``audio_path`` (absolute, or relative to the manifest's folder) and, as
-    far as known, ``tags`` (a list of strings) or ``label``, ``split``, ``group`` and ``duration`` in
-    seconds. Tags win over a label; other keys are ignored, and null means not given.
+    far as known, ``tags`` (a list of strings) or ``label``, ``split``, ``group``, ``duration`` in seconds,
+    and ``stems``, the files of separated sources: a list such as ``["stems/7_bass.wav", ...]`` or an object
+    such as ``{"bass": "stems/7_bass.wav", ...}``. Tags win over a label; other keys are ignored, and null
+    means not given.
 
     Raises:
         CorpusError: If a line is wrong, naming it, or if only some lines have labels or a split.
@@ -136,6 +140,7 @@ def list_manifest(manifest: Path) -> Listing:
         splits=splits,
         groups=groups if any(groups) else None,
         seconds=[line.seconds for line in lines],
+        stems=[line.stems for line in lines] if any(line.stems for line in lines) else None,
     )
 
 
@@ -147,6 +152,7 @@ class _Line:
     split: str | None
     group: str | None
     seconds: float | None
+    stems: tuple[str, ...]
 
 
 def _manifest_lines(manifest: Path) -> Iterator[_Line]:
@@ -188,6 +194,7 @@ def _parsed(number: int, row: Any, folder: Path) -> _Line:
         split=_split(row.get("split")),
         group=None if group is None else str(group),
         seconds=None if seconds is None else float(seconds),
+        stems=tuple(_relative(stem, folder) for stem in _stems(row.get("stems"))),
     )
 
 
@@ -202,6 +209,13 @@ def _tags(row: dict[str, Any]) -> tuple[str, ...] | None:
     if not isinstance(label, str | int) or label == "":
         raise ValueError(f"label must be a string, found {label!r}")
     return (str(label),)
+
+
+def _stems(stems: Any) -> list[str]:
+    paths = list(stems.values()) if isinstance(stems, dict) else [] if stems is None else stems
+    if not isinstance(paths, list) or not all(isinstance(path, str) and path for path in paths):
+        raise ValueError(f"stems must be a list of paths, or an object of them, found {stems!r}")
+    return paths
 
 
 def _split(name: Any) -> str | None:

@@ -22,7 +22,7 @@ _MARGIN = 1.05  # of disk space that must be free, for headers and the file syst
 def prepare(
     corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, progress: bool = False
 ) -> Corpus:
-    """Decodes, mixes down and resamples every track into a 16-bit WAV file.
+    """Decodes, mixes down and resamples every track, and its stems, into 16-bit WAV files.
 
     Crops of such files are read many times faster than crops of MP3s. Killed and started again, it goes on
     where it stopped. Samples beyond full scale, which MP3s may have, are clipped.
@@ -43,41 +43,51 @@ def prepare(
         ValueError: If a path leads out of ``folder``.
     """
     folder = Path(folder).resolve()
-    targets = [folder / (str(path) + _SUFFIX) for path in corpus.paths]
-    outside = [
-        str(path) for path, target in zip(corpus.paths, targets, strict=True) if not _inside(target, folder)
-    ]
+    seconds = dict(zip(map(str, corpus.paths), corpus.seconds.tolist(), strict=True))
+    for row in range(len(corpus)):
+        seconds |= dict.fromkeys(corpus.stems_of(row), float(corpus.seconds[row]))
+    outside = [name for name in seconds if not _inside(folder / name, folder)]
     if outside:
         raise ValueError(f"{outside[0]}: only files below {corpus.root} can be prepared")
-    missing = [row for row, target in enumerate(targets) if not target.is_file()]
+    missing = [name for name in seconds if not _target(folder, name).is_file()]
     folder.mkdir(parents=True, exist_ok=True)
-    needed = int(corpus.seconds[missing].sum() * sample_rate * 2 * _MARGIN)
+    needed = int(sum(seconds[name] for name in missing) * sample_rate * 2 * _MARGIN)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
     for _ in tqdm(
-        _written(corpus, targets, missing, sample_rate),
+        _written(corpus.root, folder, missing, sample_rate),
         "Decoding",
         len(missing),
         unit="file",
         disable=not progress,
     ):
         pass
-    return replace(corpus, root=folder, paths=np.array([f"{path}{_SUFFIX}" for path in corpus.paths]))
+    stems = corpus.stems
+    return replace(
+        corpus,
+        root=folder,
+        paths=np.strings.add(corpus.paths, _SUFFIX),
+        stems=None if stems is None else np.where(stems == "", "", np.strings.add(stems, _SUFFIX)),
+    )
 
 
 def _inside(path: Path, folder: Path) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(folder)
 
 
-def _written(corpus: Corpus, targets: list[Path], rows: list[int], sample_rate: int) -> Iterator[None]:
+def _target(folder: Path, name: str) -> Path:
+    return folder / (name + _SUFFIX)
+
+
+def _written(root: Path, folder: Path, names: list[str], sample_rate: int) -> Iterator[None]:
     with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
-        yield from pool.map(partial(_write, corpus, targets, sample_rate), rows)
+        yield from pool.map(partial(_write, root, folder, sample_rate), names)
 
 
-def _write(corpus: Corpus, targets: list[Path], sample_rate: int, row: int) -> None:
-    audio = read_audio(corpus.path(row), sample_rate=sample_rate)
-    target = targets[row]
+def _write(root: Path, folder: Path, sample_rate: int, name: str) -> None:
+    audio = read_audio(root / name, sample_rate=sample_rate)
+    target = _target(folder, name)
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = target.with_name(target.name + ".part")
     soundfile.write(draft, audio, sample_rate, subtype="PCM_16", format="WAV")

@@ -7,6 +7,7 @@ each (`linear_probe`), and see how far the result would move with other test tra
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
+from mvssl.evaluation.causes import causes_kept
 from mvssl.evaluation.efficiency import label_efficiency, probe_subsets
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
@@ -30,6 +31,7 @@ __all__ = [
     "TimeStatistics",
     "average_precision",
     "bootstrap_metric",
+    "causes_kept",
     "chance_ap",
     "draw_subsets",
     "extract_embeddings",

@@ -98,10 +98,10 @@ class Frontend(nn.Module, ABC):
         return (mel * (self.std * _NEPER) + self.mean * _NEPER).exp()
 
     def amplified(self, mel: Tensor, decibels: Tensor) -> Tensor:
-        """A log spectrogram (batch, bands, frames) whose bands got louder by (batch, bands) decibels."""
+        """A log spectrogram (batch, bands, frames) made louder by decibels of that or a broadcast shape."""
         if self.compression == "log1p":
-            return self.scale(self.power(mel) * 10 ** (decibels / 10).unsqueeze(2))
-        return (mel + (decibels / self.std).unsqueeze(2)).clamp_min_(self.silence)
+            return self.scale(self.power(mel) * 10 ** (decibels / 10))
+        return (mel + decibels / self.std).clamp_min_(self.silence)
 
     @property
     def overlap(self) -> int:

@@ -30,6 +30,7 @@ class BarlowTwins(Pretext):
         ValueError: If the weight is negative, or a name unknown.
     """
 
+    learning_rate = 1e-3
     paper_views = "two crops of an image as BYOL's: flip, colour jitter, greyscale, blur, solarisation"
 
     @presets(deezer2024={"projection_dim": 2048, "lambda_": 1.0, "reduction": "mean", "correction": 1})

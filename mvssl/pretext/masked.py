@@ -26,10 +26,9 @@ class MaskedModeling(Pretext):
 
     Args:
         encoder: Encoder to train, a :class:`~mvssl.pretext.dense.DenseEncoder`.
-        patch: Bins and frames of a patch; a transformer has its own, and for others it is (16, 4) unless
-            told. The papers on audio take 16 bins × 160 ms, and here four frames are 128 ms. Twice as long,
-            neighbours in time tell half as much of what is masked.
-        mask_ratio: Share of the patches that is masked; the paper uses 0.75, SimMIM 0.6.
+        patch: Bins and frames of a patch; a transformer has its own, and for others it is (16, 8) unless
+            told. The papers on audio take 16 bins × 160 ms, and with ``tiny`` eight frames are 256 ms.
+        mask_ratio: Share of the patches that is masked; 0.75 is the paper's, SimMIM uses 0.6.
         hidden_dim: Channels of the decoder.
 
     Raises:
@@ -47,12 +46,12 @@ class MaskedModeling(Pretext):
         self,
         encoder: nn.Module,
         patch: tuple[int, int] | None = None,
-        mask_ratio: float = 0.5,
+        mask_ratio: float = 0.75,
         hidden_dim: int = 64,
     ) -> None:
         super().__init__(encoder)
         dense: Any = encoder
-        patch = getattr(encoder, "patch", (16, 4)) if patch is None else patch
+        patch = getattr(encoder, "patch", (16, 8)) if patch is None else patch
         self.leaves_out = hasattr(encoder, "encode_visible")
         self.masking = PatchMasking(patch, mask_ratio, token=not self.leaves_out)
         self.decoder: nn.Module

@@ -50,7 +50,7 @@ class MaskedLatent(Pretext):
         patch: tuple[int, int] | None = None,
         mask_ratio: float = 0.7,
         hidden_dim: int = 128,
-        momentum: float = 0.99,
+        momentum: float = 0.95,
     ) -> None:
         super().__init__(encoder)
         dense: Any = encoder

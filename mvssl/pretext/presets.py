@@ -10,7 +10,7 @@ Preset = Literal["paper", "deezer2024"]
 what the code published with the 2024 comparison (arXiv:2404.09177) computes, slips included. It puts one view
 at a time through the network; here views of one shape share a pass and its batch statistics. A preset is no
 view chain: the comparison took two segments of 4 s of a track, at least 4 s apart, without augmentation
-(``--encoder deezer2024 --views crops --min_gap 4``)."""
+(``--encoder deezer2024 --views deezer2024``)."""
 
 P = ParamSpec("P")
 

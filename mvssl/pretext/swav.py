@@ -26,7 +26,8 @@ class SwAV(Pretext):
         prototypes: Number of clusters; the paper uses 3000 for batches of 4096. Much more than the batch
             and its queue hold cannot be shared equally.
         temperature: Divides the scores of predictions; 0.1 is the paper's.
-        epsilon: Smoothness of the assignment; 0.05 is the paper's.
+        epsilon: Smoothness of the assignment; the paper uses 0.05. Projections of the first steps are so
+            alike that codes are then all the same, and stay it: in runs of some hundred steps SwAV collapses.
         iterations: Of Sinkhorn–Knopp; 3 is the paper's.
         code_views: How many views, from the first, have codes that the other views predict: the paper's
             two. Further ones, such as short crops, only predict.
@@ -50,7 +51,7 @@ class SwAV(Pretext):
         projection_dim: int = 128,
         prototypes: int = 128,
         temperature: float = 0.1,
-        epsilon: float = 0.05,
+        epsilon: float = 0.02,
         iterations: int = 3,
         code_views: int = 2,
         queue_size: int = 0,

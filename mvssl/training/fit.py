@@ -10,13 +10,14 @@ from typing import Any
 import torch
 import yaml
 
-from mvssl.data import Batch, Corpus, Problem, loader, open_corpus
+from mvssl.data import Batch, Corpus, Problem, loader, open_corpus, remarks
 from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
 from mvssl.encoders import create_encoder, save_encoder
 from mvssl.pretext import Pretext, create_pretext
 from mvssl.pretext.chunks import require_chunks
 from mvssl.training.run import environment, prepare_run, write_json, write_text
 from mvssl.views import ViewChain, chain
+from mvssl.views.samplers import Short
 
 CHECKPOINT = "last.ckpt"
 ENDLESS = 10**9  # steps of a run that only the clock ends
@@ -86,6 +87,8 @@ class FitResult:
         stopped_by_clock: Whether ``minutes`` ended the run before ``steps`` did.
         problems: Files that could not be read, each once; other tracks stood in for them.
         collapse: When the run collapsed and what shows it, in words; None if it did not.
+        remarks: What was special about the crops, a sentence each: tracks that had to be lengthened, or that
+            have no partner.
     """
 
     steps: int
@@ -94,6 +97,7 @@ class FitResult:
     stopped_by_clock: bool
     problems: tuple[Problem, ...]
     collapse: str | None
+    remarks: tuple[str, ...] = ()
 
 
 def fit(
@@ -124,7 +128,7 @@ def fit(
         **recipe: Other fields of :class:`Recipe`.
 
     Raises:
-        CorpusError: If the corpus cannot be used, or lacks the groups that the pretext needs.
+        CorpusError: If the corpus cannot be used, or lacks what the pretext or the views need: groups, stems.
         FileExistsError: If ``out`` holds a run and ``resume`` is false.
         FloatingPointError: If the loss stops being finite; the last checkpoint is kept.
         TypeError: If ``chunk`` is given and the pretext cannot be trained in chunks.
@@ -142,6 +146,7 @@ def fit(
     corpus = open_corpus(data, min_seconds=view_chain.sampler.min_seconds)
     if pretext.needs_groups:
         corpus.require_groups()
+    remarked = remarks(corpus, view_chain.sampler)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
     folder = prepare_run(Path(out), CHECKPOINT, resume)
@@ -158,7 +163,8 @@ def fit(
 
     result = train(pretext, batches, view_chain, settings, folder, progress=progress)
     save_encoder(pretext.encoder, folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
-    return replace(result, problems=tuple(dict.fromkeys((*corpus.problems, *result.problems))))
+    problems = tuple(dict.fromkeys((*corpus.problems, *result.problems)))
+    return replace(result, problems=problems, remarks=remarked)
 
 
 def pretrain(
@@ -167,8 +173,10 @@ def pretrain(
     encoder: str = "tiny",
     views: str | None = None,
     n_views: int = 2,
+    sampler: str | None = None,
     min_gap: float | None = None,
     max_gap: float | None = None,
+    short: Short = "drop",
     steps: int | None = None,
     seed: int = 0,
     out: str = "runs/pretrain",
@@ -189,8 +197,10 @@ def pretrain(
         encoder: Encoder preset.
         views: View chain; by default the pretext's own (see mvssl/pretext/PRETEXTS.md).
         n_views: Views per track.
-        min_gap: Least gap between the crops of a track in seconds; by default crops are independent.
-        max_gap: Greatest gap in seconds.
+        sampler: Where the crops of a track come from (``mvssl list samplers``); by default the chain's own.
+        min_gap: Least gap between crops in seconds, of the samplers gap and adjacent.
+        max_gap: Greatest gap in seconds, of the same.
+        short: What becomes of tracks that the crops do not fit into: drop, pad (with silence) or loop.
         steps: Optimiser steps; 600 if neither this nor ``minutes`` is given.
         seed: Of weights, crops, order and augmentation.
         out: Run directory.
@@ -208,7 +218,9 @@ def pretrain(
     torch.manual_seed(seed)
     model = create_pretext(pretext, create_encoder(encoder))
     views = model.chain if views is None else views
-    crops = chain(views, model.encoder.seconds, n_views, min_gap=min_gap, max_gap=max_gap)  # type: ignore[arg-type]
+    crops = chain(
+        views, model.encoder.seconds, n_views, sampler, min_gap=min_gap, max_gap=max_gap, short=short  # type: ignore[arg-type]
+    )  # fmt: skip
     result = fit(
         model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
         batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,

@@ -1,7 +1,7 @@
 """View chains: a sampler that crops, and the transforms that make views of the crops."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvssl.frontends import Frontend, Waveform
-from mvssl.registry import Registry
 from mvssl.seeding import hash_keys
+from mvssl.views.cpu import CPUTransform, CPUTransforms
 from mvssl.views.samplers import Crops
-from mvssl.views.transforms import Gain, HighPass, LowPass, Noise, Params, Polarity, Tilt, Transform
+from mvssl.views.transforms import Params, Transform
 
 Drawn = list[list[Params]]
 
@@ -35,6 +35,8 @@ class ViewChain(nn.Module):
     makes log-mels and they run on those. What an example gets depends on its key and the number of the
     view, never on the batch around it.
 
+    Members on the CPU come before: the processes that read audio run them, crop by crop.
+
     Where a member plays faster (``reach`` above 1), crops are read as much longer, and what is left of them
     behind the waveform members is cut to the sampler's length.
 
@@ -44,9 +46,13 @@ class ViewChain(nn.Module):
         spectrogram: Transforms of log-mels (batch, bins, frames). A chain that has any must be bound to
             the front end of the encoder before use: ``chain.bind(encoder.frontend)``.
         augmented: Indices of the views that are transformed; all unless told.
+        cpu: Functions ``(samples, sample_rate) -> samples``, such as any transform or Compose of
+            audiomentations; what they draw from global generators is seeded, see
+            :class:`~mvssl.views.cpu.CPUTransforms`.
 
     Attributes:
         sampler: Where the crops that the data loader reads come from.
+        on_cpu: What the data loader does to them; None without members on the CPU.
         reach: How many times longer than a view the crop is that it is made of.
     """
 
@@ -55,12 +61,14 @@ class ViewChain(nn.Module):
         sampler: Crops,
         waveform: Sequence[Transform] = (),
         spectrogram: Sequence[Transform] = (),
-        augmented: Sequence[int] | None = None,
+        augmented: Iterable[int] | None = None,
+        cpu: Sequence[CPUTransform] = (),
     ) -> None:
         super().__init__()
         self.waveform = nn.ModuleList(waveform)
         self.spectrogram = nn.ModuleList(spectrogram)
         self.augmented = None if augmented is None else frozenset(augmented)
+        self.on_cpu = CPUTransforms(cpu, self.augmented) if cpu else None
         self.reach = math.prod(member.reach for member in waveform)
         self.sampler = sampler if self.reach == 1 else sampler.longer(self.reach)
         self.frontend: Frontend | Waveform | None = None
@@ -85,7 +93,8 @@ class ViewChain(nn.Module):
 
     def with_sampler(self, sampler: Crops) -> "ViewChain":
         """A chain of the same transforms, bound to the same front end, on other crops."""
-        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented)  # type: ignore[arg-type]
+        cpu = self.on_cpu.members if self.on_cpu else ()
+        other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented, cpu)  # type: ignore[arg-type]
         return other if self.frontend is None else other.bind(self.frontend)
 
     @torch.no_grad()
@@ -149,40 +158,3 @@ class ViewChain(nn.Module):
 
 def _joined(params: Sequence[Params]) -> Params:
     return {name: torch.cat([each[name] for each in params]) for name in params[0]}
-
-
-chains: Registry[Callable[..., ViewChain]] = Registry("view chain")
-"""View chains by name: functions ``(sampler) -> ViewChain``."""
-
-
-def chain(name: str, length: float = 3.0, n_views: int = 2, **kwargs: Any) -> ViewChain:
-    """Creates a registered chain.
-
-    Args:
-        name: One of ``chains.names()``.
-        length: Length of a crop in seconds.
-        n_views: Number of views per track.
-        **kwargs: ``min_gap`` and ``max_gap`` in seconds, ``repeats``: see
-            :class:`~mvssl.views.samplers.Crops`.
-    """
-    view_chain: ViewChain = chains.create(name, Crops(length, n_views, **kwargs))
-    return view_chain
-
-
-@chains.register("crops")
-def _crops(sampler: Crops) -> ViewChain:
-    """Crops of a track as they are."""
-    return ViewChain(sampler)
-
-
-@chains.register("light")
-def _light(sampler: Crops) -> ViewChain:
-    """Tilt, low- and high-pass, noise and gain, applied to the log-mel, where they are nearly free."""
-    return ViewChain(sampler, spectrogram=[Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()])
-
-
-@chains.register("light_waveform")
-def _light_waveform(sampler: Crops) -> ViewChain:
-    """The members of ``light`` and polarity, applied to the waveform, for encoders of raw audio."""
-    members = [Polarity(), Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()]
-    return ViewChain(sampler, waveform=members)

@@ -1,25 +1,62 @@
-"""Where in a track the crop of each view comes from."""
+"""Where the crop of each view comes from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.registry import Registry
 
+Short = Literal["drop", "pad", "loop"]
+
+samplers: Registry["type[Crops]"] = Registry("sampler")
+"""Samplers by name: classes whose first two arguments are ``length`` and ``n_views``."""
+
+
+def create_sampler(name: str, length: float = 3.0, n_views: int = 2, **options: Any) -> "Crops":
+    """Creates a registered sampler.
+
+    Args:
+        name: One of ``samplers.names()``.
+        length: Length of a crop in seconds.
+        n_views: Number of views per track.
+        **options: Further arguments of the class; None leaves its own default.
+
+    Raises:
+        ValueError: If the sampler takes no such option, or does not take its value.
+    """
+    given = {option: value for option, value in options.items() if value is not None}
+    for option, value in given.items():
+        if option not in _options(name):
+            able = [other for other in samplers.names() if option in _options(other)]
+            raise ValueError(
+                f"{option}={value}: sampler {name!r} takes no {option}; {' and '.join(able) or 'none'} would"
+            )
+    made: Crops = samplers.create(name, length, n_views, **given)
+    return made
+
+
+def _options(name: str) -> set[str]:
+    return {field.name for field in fields(samplers.entry(name).target)}
+
+
+@samplers.register("random")
 @dataclass(frozen=True)
 class Crops:
-    """Crops of one length, drawn independently or a bounded gap apart.
+    """Crops anywhere in the track, drawn independently; they may overlap.
 
-    Without gaps, every crop is drawn uniformly and crops may overlap. With ``min_gap`` or ``max_gap``
-    neighbouring crops lie that far apart, end to start, and which view gets which crop is random. With
-    ``repeats``, so many views in a row are one and the same crop: four views and two repeats are a, a, b, b.
+    The base of all samplers. With ``repeats``, so many views in a row are one and the same crop: four views
+    and two repeats are a, a, b, b.
 
     Attributes:
         length: Length of a crop in seconds.
-        n_views: Number of crops, repeated ones included.
-        min_gap: Least gap between neighbouring crops in seconds.
-        max_gap: Greatest gap in seconds; ``None`` with a ``min_gap`` means as far as the track allows.
+        n_views: Number of views, repeated ones included.
         repeats: Views per crop; ``n_views`` is a multiple of it.
+        short: What becomes of a track that the crops do not fit into: it is left out (``"drop"``), followed
+            by silence (``"pad"``) or repeated (``"loop"``) until they do.
+        partners: Where the crops behind the first come from: None is the track itself, ``"group"`` other
+            tracks of its group, ``"stems"`` its separated sources.
 
     Raises:
         ValueError: If a number is out of range.
@@ -27,9 +64,9 @@ class Crops:
 
     length: float = 3.0
     n_views: int = 2
-    min_gap: float | None = None
-    max_gap: float | None = None
     repeats: int = 1
+    short: Short = "drop"
+    partners: ClassVar[Literal["group", "stems"] | None] = None
 
     def __post_init__(self) -> None:
         if self.length <= 0 or self.n_views < 1:
@@ -38,57 +75,185 @@ class Crops:
             )
         if self.repeats < 1 or self.n_views % self.repeats:
             raise ValueError(f"n_views={self.n_views} must be a multiple of repeats={self.repeats}")
-        if self._gapped and not 0 <= self._min_gap <= self._max_gap:
-            raise ValueError(
-                f"need 0 ≤ min_gap ≤ max_gap, got min_gap={self.min_gap}, max_gap={self.max_gap}"
-            )
+        if self.short not in ("drop", "pad", "loop"):
+            raise ValueError(f"short={self.short!r}: use drop, pad or loop")
 
     @property
     def seconds(self) -> tuple[float, ...]:
         """Length of each view's crop in seconds."""
-        return (self.length,) * self.n_views
+        return tuple(np.repeat(self._lengths, self._copies).tolist())
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The file that each view is from: 0 is the track, others are numbers of its partners."""
+        places = np.arange(self._places) if self.partners else np.zeros(self._places, int)
+        return tuple(np.repeat(places, self._copies).tolist())
+
+    @property
+    def span(self) -> float:
+        """Shortest duration that the crops fit into, in seconds."""
+        return max(self._lengths)
+
+    @property
+    def min_seconds(self) -> float:
+        """Duration of the shortest track that is not left out, in seconds."""
+        return self.span if self.short == "drop" else 0.0
 
     def longer(self, factor: float) -> "Crops":
         """The same with crops so many times as long."""
         return replace(self, length=self.length * factor)
 
-    @property
-    def min_seconds(self) -> float:
-        """Duration of the shortest track that can be cropped, in seconds."""
-        if not self._gapped:
-            return self.length
-        return self._places * self.length + (self._places - 1) * self._min_gap
-
     def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
-        """Draws where each crop of a track of ``duration`` seconds begins, in seconds."""
-        return tuple(np.repeat(self._draw(duration, rng), self.repeats).tolist())
+        """Draws where each crop begins in a file of ``duration`` seconds, at least the span; in seconds."""
+        return tuple(np.repeat(self._draw(duration, rng), self._copies).tolist())
 
     def _draw(self, duration: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        if not self._gapped:
-            return rng.random(self._places) * max(0.0, duration - self.length)
-        slack = max(0.0, duration - self.min_seconds)
-        extras = []
-        for _ in range(self._places - 1):
-            extras.append(rng.random() * min(slack, self._max_gap - self._min_gap))
-            slack -= extras[-1]
-        first = rng.random() * slack
-        # Permuted, since gaps that are drawn first tend to be larger.
-        steps = self.length + self._min_gap + rng.permutation(extras)
-        starts = first + np.r_[0.0, steps.cumsum()]
-        return rng.permutation(starts)
+        return rng.random(self._places) * np.maximum(0.0, duration - np.array(self._lengths))
+
+    @property
+    def _lengths(self) -> tuple[float, ...]:
+        """Of each crop, counting repeated ones once."""
+        return (self.length,) * self._places
+
+    @property
+    def _copies(self) -> int:
+        return self.repeats
 
     @property
     def _places(self) -> int:
-        return self.n_views // self.repeats
+        return self.n_views // self._copies
+
+
+@samplers.register("same")
+@dataclass(frozen=True)
+class Same(Crops):
+    """One crop for all views: only the transforms tell them apart."""
 
     @property
-    def _gapped(self) -> bool:
-        return self.min_gap is not None or self.max_gap is not None
+    def _copies(self) -> int:
+        return self.n_views
+
+
+@samplers.register("non_overlapping")
+@dataclass(frozen=True)
+class NonOverlapping(Crops):
+    """Crops of one track that do not overlap; which view gets which crop is random."""
 
     @property
-    def _min_gap(self) -> float:
-        return 0.0 if self.min_gap is None else self.min_gap
+    def span(self) -> float:
+        """Shortest duration that the crops and the least gaps between them fit into, in seconds."""
+        return self._places * self.length + (self._places - 1) * self._gaps[0]
 
     @property
-    def _max_gap(self) -> float:
-        return float("inf") if self.max_gap is None else self.max_gap
+    def _gaps(self) -> tuple[float, float]:
+        """Least and greatest gap between neighbouring crops, end to start."""
+        return 0.0, np.inf
+
+    def _draw(self, duration: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        least, greatest = self._gaps
+        slack = max(0.0, duration - self.span)
+        extras = []
+        for _ in range(self._places - 1):
+            extras.append(rng.random() * min(slack, greatest - least))
+            slack -= extras[-1]
+        first = rng.random() * slack
+        # Permuted, since gaps that are drawn first tend to be larger.
+        steps = self.length + least + rng.permutation(extras)
+        return rng.permutation(first + np.r_[0.0, steps.cumsum()])
+
+
+@samplers.register("gap")
+@dataclass(frozen=True)
+class Gap(NonOverlapping):
+    """Neighbouring crops a bounded gap apart; which view gets which crop is random.
+
+    Attributes:
+        min_gap: Least gap between neighbouring crops in seconds, end to start.
+        max_gap: Greatest gap in seconds; None is as far as the track allows.
+    """
+
+    min_gap: float = 0.0
+    max_gap: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self._gaps[0] <= self._gaps[1]:
+            raise ValueError(
+                f"need 0 ≤ min_gap ≤ max_gap, got min_gap={self.min_gap}, max_gap={self.max_gap}"
+            )
+
+    @property
+    def _gaps(self) -> tuple[float, float]:
+        return self.min_gap, np.inf if self.max_gap is None else self.max_gap
+
+
+@samplers.register("adjacent", paper="arXiv:2207.04471")
+@dataclass(frozen=True)
+class Adjacent(Gap):
+    """The next crop after a fixed gap, half a second as in the paper; which view comes first is random.
+
+    Attributes:
+        min_gap: The gap in seconds.
+        max_gap: Greatest gap in seconds, where it is not fixed; None is ``min_gap``.
+    """
+
+    min_gap: float = 0.5
+
+    @property
+    def _gaps(self) -> tuple[float, float]:
+        return self.min_gap, self.min_gap if self.max_gap is None else self.max_gap
+
+
+@samplers.register("multi_crop", paper="arXiv:2006.09882")
+@dataclass(frozen=True)
+class MultiCrop(Crops):
+    """Two crops, then shorter ones, all drawn independently, as SwAV and DINO take them.
+
+    Attributes:
+        global_views: How many crops, from the first, have the full length; for DINO those that its teacher
+            sees.
+        local_share: Length of the others as a share of it.
+    """
+
+    n_views: int = 6
+    global_views: int = 2
+    local_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.local_share < 1 or not 1 <= self.global_views < self._places:
+            raise ValueError(
+                f"n_views={self.n_views}, global_views={self.global_views}, local_share={self.local_share}: "
+                "multi_crop needs more views than global ones, and a share above 0 and below 1"
+            )
+
+    @property
+    def _lengths(self) -> tuple[float, ...]:
+        local = self._places - self.global_views
+        return (self.length,) * self.global_views + (self.length * self.local_share,) * local
+
+
+@samplers.register("group")
+@dataclass(frozen=True)
+class Group(Crops):
+    """One crop of the track, the others of other tracks of its group (artist, album, playlist).
+
+    All are of different tracks where the group has as many. A track that has no mate in its split takes them
+    from itself; how many do is told (:func:`mvssl.data.remarks`).
+    """
+
+    partners = "group"
+
+
+@samplers.register("stem", paper="arXiv:2302.07077")
+@dataclass(frozen=True)
+class Stem(Crops):
+    """One crop of the mix, the others of separated sources of the track, at times of their own.
+
+    For each crop a stem is drawn anew. Where it is silent (below −60 dB of full scale), stem and time are
+    drawn again, and after eight such draws the mix stands in; the paper instead gives silent sources a class
+    of their own. A track without stems takes its crops from the mix; how many do is told
+    (:func:`mvssl.data.remarks`).
+    """
+
+    partners = "stems"

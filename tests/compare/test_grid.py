@@ -195,6 +195,15 @@ def test_bad_files_are_listed_and_the_run_goes_on(music, tmp_path, capsys):
     assert json.loads((out / "corpus.json").read_text())["vocabulary"]
 
 
+def test_lengthened_tracks_are_told_in_the_report(music, tmp_path):
+    out = tmp_path / "out"
+    asked = ["--pretexts", "simclr", "--sampler", "adjacent", "--min_gap", "1", "--short", "loop"]
+    main([*ARGUMENTS, "--data", str(music), "--out", str(out), *asked])
+    report = (out / "report.md").read_text()
+    assert "training tracks are shorter than the 3 s that the views need and are repeated" in report
+    assert "--sampler adjacent --min_gap 1.0 --short loop" in report
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
@@ -202,7 +211,9 @@ def test_bad_files_are_listed_and_the_run_goes_on(music, tmp_path, capsys):
         (["--pretexts", "simclrr"], "did you mean"),
         (["--pretexts", "simclr,supcon"], "no two training tracks have the same group"),
         (["--batch_size", "500"], "batch_size=500"),
-        (["--min_gap", "5"], "shorter than"),
+        (["--min_gap", "5"], "min_gap=5.0: sampler 'random' takes no min_gap"),
+        (["--sampler", "gap", "--min_gap", "5"], "shorter than"),
+        (["--sampler", "stem"], "none of the training tracks has stems"),
         (["--fractions", "2"], "fractions"),
     ],
 )

@@ -139,6 +139,9 @@ def test_manifest_with_everything(tmp_path):
         ({"audio_path": "x.wav", "duration": 0}, "duration must be"),
         ({"audio_path": "x.wav", "duration": float("nan")}, "duration must be"),
         ({"audio_path": "x.wav", "group": ["a"]}, "group must be"),
+        ({"audio_path": "x.wav", "stems": "bass.wav"}, "stems must be a list of paths, or an object of them"),
+        ({"audio_path": "x.wav", "stems": [""]}, "stems must be"),
+        ({"audio_path": "x.wav", "stems": {"bass": 3}}, "stems must be"),
     ],
 )
 def test_wrong_manifest_line(tmp_path, line, message):
@@ -478,3 +481,34 @@ def test_groups_that_no_two_training_tracks_share_are_none(tmp_path):
     assert corpus.group_numbers() is None
     with pytest.raises(CorpusError, match="no two training tracks"):
         corpus.require_groups()
+
+
+# Stems
+
+
+def test_stems_are_a_list_or_named(tmp_path):
+    stems = [["b/0.wav", "./c//0.wav"], {"bass": "b/1.wav"}, None, [], str(tmp_path / "b" / "4.wav")]
+    rows = make_tracks(tmp_path, 5, stems=lambda n: [stems[n]] if n == 4 else stems[n])
+    corpus = open_corpus(write_manifest(tmp_path, rows))
+    assert [corpus.stems_of(row) for row in range(5)] == [
+        ["b/0.wav", "c/0.wav"], ["b/1.wav"], [], [], ["b/4.wav"],
+    ]  # fmt: skip
+    assert corpus.stems.shape == (5, 2)
+    some = corpus.take(np.array([4, 2]))
+    assert [some.stems_of(row) for row in (0, 1)] == [["b/4.wav"], []]
+    assert open_corpus(write_manifest(tmp_path, make_tracks(tmp_path, 3, stems=[]))).stems is None
+    with pytest.raises(ValueError, match="stems has 1 rows for 5 paths"):
+        replace(corpus, stems=corpus.stems[:1])
+
+
+def test_a_full_check_covers_stems(tmp_path):
+    rows = make_tracks(tmp_path, 3, stems=lambda n: [f"stem{n}.wav"])
+    write_audio(tmp_path / "stem0.wav")
+    (tmp_path / "stem1.wav").write_bytes(b"not audio")
+    manifest = write_manifest(tmp_path, rows)
+    assert len(open_corpus(manifest)) == 3
+    corpus = open_corpus(manifest, check="full")
+    assert corpus.paths.tolist() == ["00.wav"]
+    assert [problem.path for problem in corpus.problems] == ["01.wav", "02.wav"]
+    assert corpus.problems[0].reason.startswith(f"its stem {tmp_path / 'stem1.wav'}: is not audio")
+    assert corpus.problems[1].reason == f"its stem {tmp_path / 'stem2.wav'}: there is no such file"

@@ -51,3 +51,12 @@ def test_nothing_is_written_outside_of_the_folder(corpus, tmp_path):
     paths = np.array(["../escape.flac", *corpus.paths[1:]])
     with pytest.raises(ValueError, match=r"\.\./escape\.flac"):
         prepare(replace(corpus, paths=paths), tmp_path / "out", 16_000)
+
+
+def test_stems_are_prepared_too(corpus, tmp_path):
+    stems = np.array([["b/one.ogg", ""], ["b/two.wav", "a/one.flac"], ["", ""]])
+    prepared = prepare(replace(corpus, stems=stems).take(np.array([1])), tmp_path / "out", 16_000)
+    assert prepared.stems_of(0) == ["b/two.wav.wav", "a/one.flac.wav"]
+    for name in (*prepared.paths, *prepared.stems_of(0)):
+        assert soundfile.info(prepared.root / name).frames == 32_000
+    assert prepare(replace(corpus, stems=stems), tmp_path / "out", 16_000).stems_of(2) == []

@@ -234,12 +234,12 @@ def test_amplified_bands_are_those_of_louder_audio(audio, settings):
     """Where nothing is near a floor."""
     front_end = LogMel(**settings)
     noise = audio[:1]
-    gain = torch.full((1, front_end.n_mels), 6.0)
+    gain = torch.full((1, front_end.n_mels, 1), 6.0)
     louder = front_end(10 ** (6 / 20) * noise)
     torch.testing.assert_close(front_end.amplified(front_end(noise), gain), louder, atol=1e-3, rtol=0)
 
 
 def test_amplified_bands_stay_above_silence(audio, settings):
     front_end = LogMel(**settings)
-    softer = front_end.amplified(front_end(audio), torch.full((4, front_end.n_mels), -200.0))
+    softer = front_end.amplified(front_end(audio), torch.full((4, front_end.n_mels, 1), -200.0))
     torch.testing.assert_close(softer, torch.full_like(softer, front_end.silence), atol=1e-5, rtol=0)

@@ -285,3 +285,17 @@ def test_autocast_reaches_layers_only(pretext, views, dtype):
         output = pretext(views)
     assert torch.equal(output.loss, exact.loss)
     assert all(torch.equal(term, exact.terms[name]) for name, term in output.terms.items())
+
+
+@pytest.mark.slow
+def test_it_compiles_as_one_graph(name, small, encoder, views):
+    """torch needs to be told that it may trace a GRU; nothing else breaks the graph."""
+    pretext, known = small(name, encoder), {}
+    if pretext.needs_groups:
+        known["groups"] = torch.arange(len(views[0])) // 2
+    expected = copy.deepcopy(pretext)(views, **known)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(allow_rnn=True):
+        found = torch.compile(pretext, backend="eager", fullgraph=True)(views, **known)
+    torch.testing.assert_close(found.loss, expected.loss)
+    found.loss.backward()

@@ -12,7 +12,7 @@ from mvssl.pretext.masks import to_patches
 
 @pytest.fixture
 def pretext(encoder):
-    return MaskedModeling(encoder, hidden_dim=24)
+    return MaskedModeling(encoder, patch=(16, 4), mask_ratio=0.5, hidden_dim=24)
 
 
 def test_the_loss_is_that_of_the_masked_patches(pretext, views):
@@ -147,7 +147,7 @@ def test_a_constant_prediction_costs_about_one(pretext, views):
 def test_the_default_sizes_suit_the_default_encoder():
     pretext = MaskedModeling(create_encoder("tiny"))
     output = pretext([0.1 * torch.randn(2, 48_000)])
-    assert output.projections[0].shape == (2, 4 * 23 * 16 * 4)
+    assert output.projections[0].shape == (2, 4 * 11 * 16 * 8)
     encoder, decoder = (
         sum(p.numel() for p in part.parameters()) for part in (pretext.encoder, pretext.decoder)
     )

@@ -1,8 +1,12 @@
+from functools import partial
+
 import pytest
 import torch
 
-from mvssl.functional import swav
+import mvssl.functional
 from mvssl.pretext import SwAV
+
+swav = partial(mvssl.functional.swav, epsilon=0.02)
 
 
 @pytest.fixture

@@ -12,12 +12,14 @@ import torch
 import yaml
 
 import mvssl
+from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.encoders import ResNet, encoders, load_encoder
 from mvssl.pretext import BYOL, DINO, CollapseWarning, Hybrid, Pretext, PretextOutput, SimCLR, SupCon, SwAV
 from mvssl.registry import Entry
 from mvssl.training import pretrain, read_metrics
 from mvssl.training.fit import Recipe
+from mvssl.views import Adjacent, Crops, Gap, MultiCrop, ViewChain, samplers
 
 
 def _weights(pretext):
@@ -317,3 +319,81 @@ def test_a_corpus_without_groups_is_refused_before_training(music, tmp_path):
     with pytest.raises(CorpusError, match="no two training tracks have the same group"):
         _fit(Hybrid(encoder := _encoder(), (SupCon(encoder), "vicreg")), music, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def micro(monkeypatch):
+    monkeypatch.setitem(encoders._entries, "micro", Entry("micro", lambda: _encoder(), "", ""))
+    return ["pretrain", "--encoder", "micro", "--batch_size", "8", "--steps", "2"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        (["--sampler", "adjacent"], Adjacent(1.0)),
+        (["--sampler", "adjacent", "--min_gap", "0.2"], Adjacent(1.0, min_gap=0.2)),
+        (["--sampler", "gap", "--max_gap", "0.3", "--short", "loop"], Gap(1.0, max_gap=0.3, short="loop")),
+        (["--sampler", "multi_crop", "--n_views", "4", "--pretext", "dino"], MultiCrop(1.0, 4)),
+        ([], Crops(1.0)),
+    ],
+)
+def test_samplers_from_the_command_line(asked, expected, micro, music, tmp_path, monkeypatch):
+    seen = []
+    forward = ViewChain.forward
+    monkeypatch.setattr(
+        ViewChain, "forward", lambda self, batch: (seen.append(self.sampler), forward(self, batch))[1]
+    )
+    main([*micro, "--data", str(music), "--out", str(tmp_path / "run"), *asked])
+    assert seen == [expected] * 2
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["sampler"] == (asked[1] if asked else "random")
+
+
+def test_samplers_are_listed(capsys):
+    main(["list", "samplers"])
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(lines) == samplers.names()
+    assert lines["adjacent"].endswith("[arXiv:2207.04471]")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--sampler", "adjacant"], "did you mean 'adjacent'"),
+        (["--min_gap", "1"], "min_gap=1.0: sampler 'random' takes no min_gap; gap and adjacent would"),
+        (["--sampler", "gap", "--min_gap", "2", "--max_gap", "1"], "min_gap=2.0, max_gap=1.0"),
+        (["--sampler", "multi_crop"], "n_views=2"),
+        (["--sampler", "group"], "no two training tracks have the same group"),
+        (["--sampler", "stem"], "none of the training tracks has stems"),
+        (["--sampler", "gap", "--min_gap", "9"], "shorter than the 11 s"),
+    ],
+)
+def test_what_does_not_go_together_is_named_before_training(asked, message, micro, music, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*micro, "--data", str(music), "--out", str(tmp_path / "run"), *asked])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_lengthened_tracks_and_lone_ones_are_told(music, tmp_path):
+    views = mvssl.views.chain("crops", 1.0, sampler="gap", min_gap=1.0, short="pad")
+    result = mvssl.fit(
+        SimCLR(_encoder()), music, views, steps=2, batch_size=8, out=tmp_path / "a", progress=False
+    )
+    assert result.remarks[0].startswith(
+        "40 of 40 training tracks are shorter than the 3 s that the views need and"
+    )
+    assert "followed by silence" in result.remarks[0]
+    corpus = open_corpus(music)
+    groups = np.array(["" if n % 3 else f"artist {n % 5}" for n in range(len(corpus))])
+    views = mvssl.views.chain("crops", 1.0, sampler="group")
+    result = mvssl.fit(
+        SimCLR(_encoder()), replace(corpus, groups=groups), views, steps=2, batch_size=8, out=tmp_path / "b",
+        progress=False,
+    )  # fmt: skip
+    alone = int((groups[corpus.indices("train")] == "").sum())
+    assert result.remarks[0].startswith(
+        f"{alone} of {len(corpus.indices('train'))} training tracks have no other"
+    )
+    assert _fit(SimCLR(_encoder()), music, tmp_path / "c", steps=1).remarks == ()

@@ -3,7 +3,9 @@
 import inspect
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,8 @@ Range = tuple[float, float]
 class Transform(nn.Module, ABC):
     """Base of all transforms: draws parameters per example, then applies them.
 
-    Parameters are drawn uniformly from their range, those named in ``logarithmic`` uniformly in octaves.
+    Parameters are drawn uniformly from their range, those named in ``logarithmic`` uniformly in octaves and
+    those in ``steps`` from a grid in it.
     Only the examples that are to be transformed are computed.
 
     A subclass lists its parameters' ranges, and says in :meth:`transform` what they do. What it needs besides
@@ -33,18 +36,24 @@ class Transform(nn.Module, ABC):
 
     Attributes:
         logarithmic: Names of parameters that are drawn uniformly in octaves.
+        steps: Steps of the parameters that are drawn from a grid, which begins at the lowest value.
         takes_audio: Whether it takes audio (batch, samples).
         takes_mel: Whether it takes log-mels (batch, bins, frames).
         needs_frontend: Whether it must know the front end that made the log-mels it gets.
+        remembers: Whether earlier inputs have a part in what it does; in evaluation mode it takes up no more.
+        spares: Whether an example that it is applied to may come out as it went in.
 
     Raises:
         ValueError: If ``p`` is not a probability or a range is reversed.
     """
 
-    logarithmic: ClassVar[frozenset[str]] = frozenset()
-    takes_audio: ClassVar[bool] = True
-    takes_mel: ClassVar[bool] = False
-    needs_frontend: ClassVar[bool] = False
+    logarithmic: frozenset[str] = frozenset()
+    steps: Mapping[str, float] = MappingProxyType({})
+    takes_audio: bool = True
+    takes_mel: bool = False
+    needs_frontend: bool = False
+    remembers: bool = False
+    spares: bool = False
 
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__()
@@ -81,6 +90,9 @@ class Transform(nn.Module, ABC):
         for stream, (name, (low, high)) in enumerate(self.ranges.items(), 1):
             if name in self.logarithmic:
                 drawn = np.exp(math.log(low) + uniform(keys, stream) * math.log(high / low))
+            elif name in self.steps:
+                count = math.floor((high - low) / self.steps[name] + 1e-6) + 1
+                drawn = low + self.steps[name] * np.floor(uniform(keys, stream) * count)
             else:
                 drawn = low + uniform(keys, stream) * (high - low)
             params[name] = torch.from_numpy(drawn.astype(np.float32))

@@ -7,14 +7,18 @@ from torch import Tensor
 from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
+from mvssl.views.transforms.signal import fast_size, in_pieces, rms, tilted
 
 
 class Noise(Transform):
-    """Adds Gaussian noise whose spectrum falls or rises with a slope.
+    """Adds Gaussian noise whose spectrum falls or rises with a slope, at an exact signal-to-noise ratio.
 
     The noise is a stretch, at a drawn place, of a long recording made once: the same key hears the same
     noise in every batch and on every device. On a log-mel, powers are added, which leaves out the
     interference between noise and music, and the ratio is taken between mean mel powers.
+
+    CLMR (https://arxiv.org/abs/2103.09410) adds white noise that is hardly heard:
+    ``Noise(snr_db=(40.0, 80.0), db_per_octave=(0.0, 0.0), p=0.01)``.
 
     Args:
         snr_db: Range of the signal-to-noise ratio in dB.
@@ -45,29 +49,33 @@ class Noise(Transform):
     def transform(self, x: Tensor, params: Params) -> Tensor:
         if not self.recording.numel() or self.recording.ndim != x.ndim - 1:
             self.recording = self._record(mel=x.ndim == 3)
-        recording = self.recording = self.recording.to(x.device)
-        length = x.shape[-1]
+        self.recording = self.recording.to(x.device)
+        if x.ndim == 2:
+            return in_pieces(self._add_to_audio, x.float(), params)
+        assert self.frontend is not None
+        noise = self._stretch(x.shape[2], params).transpose(0, 1)
+        power = self.frontend.power(x)
+        centres = self.frontend.centre_frequencies
+        colour = tilted(centres, params["db_per_octave"]) * (centres > 0)  # no noise in dead bins either
+        ratio = power.mean((1, 2)) / (noise.mean(2) * colour).mean(1)
+        level = colour * (ratio * 10 ** (-params["snr_db"] / 10)).unsqueeze(1)
+        return self.frontend.scale(power + noise * level.unsqueeze(2))
+
+    def _add_to_audio(self, x: Tensor, params: Params) -> Tensor:
+        size = fast_size(x.shape[1])
+        frequencies = torch.fft.rfftfreq(size, 1 / self.sample_rate, device=x.device)
+        colour = tilted(frequencies, params["db_per_octave"]).sqrt()
+        spectra = torch.fft.rfft(self._stretch(size, params)) * colour
+        noise = torch.fft.irfft(spectra, size)[:, : x.shape[1]]
+        return x + noise * (rms(x) / rms(noise) * 10 ** (-params["snr_db"].unsqueeze(1) / 20))
+
+    def _stretch(self, length: int, params: Params) -> Tensor:
+        """What of the recording each example hears: (batch, samples) or (bins, batch, frames)."""
+        recording = self.recording
         if length > recording.shape[-1]:
             recording = recording.tile(-(-length // recording.shape[-1]))
         first = (params["place"] * (recording.shape[-1] - length)).long()
-        noise = recording.unfold(-1, length, 1)[..., first, :]
-        if x.ndim == 2:
-            return self._add_to_audio(x.float(), noise, params)
-        assert self.frontend is not None
-        power = self.frontend.power(x)
-        centres = self.frontend.centre_frequencies
-        colour = 10 ** (_slope_db(centres, params) / 10) * (centres > 0)  # no noise in dead bins either
-        colour = colour / colour.mean(1, keepdim=True)
-        level = power.mean((1, 2)) * 10 ** (-params["snr_db"] / 10)
-        noise = noise.transpose(0, 1) * (colour * level.unsqueeze(1)).unsqueeze(2)
-        return self.frontend.scale(power + noise)
-
-    def _add_to_audio(self, x: Tensor, noise: Tensor, params: Params) -> Tensor:
-        frequencies = torch.fft.rfftfreq(x.shape[1], 1 / self.sample_rate, device=x.device)
-        colour = 10 ** (_slope_db(frequencies, params) / 20)
-        noise = torch.fft.irfft(torch.fft.rfft(noise) * colour, x.shape[1])
-        ratio = x.square().mean(1) / noise.square().mean(1)
-        return x + noise * (ratio * 10 ** (-params["snr_db"] / 10)).sqrt().unsqueeze(1)
+        return recording.unfold(-1, length, 1)[..., first, :]
 
     def _record(self, mel: bool) -> Tensor:
         """White noise (samples,), or its mel power (bins, frames) with mean 1 in every bin."""
@@ -79,7 +87,3 @@ class Noise(Transform):
             device = self.frontend.centre_frequencies.device
             power = self.frontend.power(self.frontend(0.1 * samples[None].to(device)))[0]
         return power / power.mean(1, keepdim=True).clamp_min(1e-12)
-
-
-def _slope_db(frequencies: Tensor, params: Params) -> Tensor:
-    return params["db_per_octave"].unsqueeze(1) * (frequencies.clamp_min(30) / 1000).log2()

@@ -1,0 +1,107 @@
+"""What an encoder keeps of the causes of a sound: of those with tags, and of the production that has none."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from mvssl.data import Corpus, CorpusError
+from mvssl.evaluation.embeddings import extract_embeddings
+from mvssl.evaluation.metrics import average_precision, chance_ap, macro
+from mvssl.evaluation.probes import linear_probe, standardise
+from mvssl.evaluation.subsets import draw_subsets
+
+PENALTIES = tuple(float(penalty) for penalty in np.logspace(-1, 5, 13))
+_MUSICAL = frozenset({"bpm"})  # the one number among the causes that production does not set
+
+
+def causes_kept(
+    encode: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    *,
+    seconds: float,
+    sample_rate: int,
+    progress: bool = False,
+) -> dict[str, float]:
+    """How well linear probes on a frozen encoder recover each known cause, with all labels.
+
+    Args:
+        encode: As in :func:`~mvssl.evaluation.extract_embeddings`.
+        corpus: A corpus with tag groups and numeric factors, such as the embedded one.
+        seconds: Length of the crops that are embedded.
+        sample_rate: In Hz.
+        progress: Show a progress bar.
+
+    Returns:
+        By name of each group of tags, the mean over its tags of (AP − chance) / (1 − chance); and as
+        ``"production"`` the mean R² of ridge regressions on the numbers that make up the production. Both
+        are 1 where everything is kept and about 0 where nothing is.
+
+    Raises:
+        CorpusError: If the corpus has no groups of tags, or no numeric factors.
+    """
+    numbers = {
+        name: values
+        for name, values in corpus.factors.items()
+        if name not in _MUSICAL and np.issubdtype(values.dtype, np.number)
+    }
+    if not corpus.tag_groups or not numbers:
+        raise CorpusError(f"{corpus.name} names no causes: tag groups and numeric factors are needed")
+    embeddings = extract_embeddings(
+        encode, corpus, seconds=seconds, sample_rate=sample_rate, progress=progress
+    ).values
+    train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
+    everything = draw_subsets(corpus.targets[train], [1.0])
+    probe = linear_probe(embeddings, corpus.targets, train=train, valid=valid, test=test, subsets=everything)
+    truth = corpus.targets[test]
+    chance = chance_ap(truth)
+    kept = (average_precision(probe.scores[0], truth) - chance) / (1 - chance)
+    found = {
+        group: float(macro(kept[[tag in tags for tag in corpus.vocabulary]]))
+        for group, tags in corpus.tag_groups.items()
+    }
+    r2 = ridge_r2(embeddings, np.stack(list(numbers.values()), axis=1), train=train, valid=valid, test=test)
+    return {**found, "production": float(r2.mean())}
+
+
+def ridge_r2(
+    features: ArrayLike,
+    targets: ArrayLike,
+    *,
+    train: NDArray[np.int64],
+    valid: NDArray[np.int64],
+    test: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Share of each target's variance on the test rows that a ridge regression explains.
+
+    The penalty, of ‖y − Xw‖² + λ‖w‖² on standardised features, is chosen for each target on the validation
+    rows, out of :data:`PENALTIES`.
+
+    Args:
+        features: (tracks, dim).
+        targets: (tracks, targets) of numbers.
+        train: Rows to fit on.
+        valid: Rows to choose the penalty on.
+        test: Rows to judge on.
+
+    Returns:
+        (targets,) R², at most 1, and negative where the mean of the test rows would have been better.
+    """
+    x = standardise(np.asarray(features, dtype=np.float64), train)
+    y = np.asarray(targets, dtype=np.float64)
+    mean = y[train].mean(axis=0)
+    left, singular, right = np.linalg.svd(x[train], full_matrices=False)
+    rotated = left.T @ (y[train] - mean)
+    shrunk = [(singular / (singular**2 + penalty))[:, None] * rotated for penalty in PENALTIES]
+    weights = np.stack([right.T @ part for part in shrunk])  # (penalties, dim, targets)
+    best = _r2(x[valid] @ weights + mean, y[valid]).argmax(axis=0)
+    chosen = weights[best, :, np.arange(y.shape[1])].T
+    return _r2(x[test] @ chosen + mean, y[test])
+
+
+def _r2(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Over the next to last axis, tracks."""
+    error = ((truth - predicted) ** 2).sum(axis=-2)
+    result: NDArray[np.float64] = 1 - error / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    return result

@@ -126,15 +126,15 @@ class TokenDecoder(nn.Module):
         seen = self.embed(tokens)
         masked = self.token.to(seen.dtype).expand(len(seen), grid[0] * grid[1], -1)
         everywhere = masked.scatter(1, visible.unsqueeze(2).expand_as(seen), seen)
-        positions = sines(grid, self.token.numel()).to(self.token)
-        prediction: Tensor = self.predict(self.blocks(everywhere + positions))
+        positions = sines(grid, self.token.numel(), self.token.device)
+        prediction: Tensor = self.predict(self.blocks(everywhere + positions.to(self.token.dtype)))
         return prediction
 
 
-def sines(grid: tuple[int, int], channels: int) -> Tensor:
+def sines(grid: tuple[int, int], channels: int, device: torch.device) -> Tensor:
     """Positions (rows · columns, channels) of a grid: sines and cosines of rows, then of columns."""
-    rates = 10_000 ** -(torch.arange(channels // 4) / (channels // 4))
-    rows, columns = (torch.arange(side)[:, None] * rates for side in grid)
+    rates = 10_000 ** -(torch.arange(channels // 4, device=device) / (channels // 4))
+    rows, columns = (torch.arange(side, device=device)[:, None] * rates for side in grid)
     waves = [torch.cat([turns.sin(), turns.cos()], 1) for turns in (rows, columns)]
     both = [waves[0][:, None].expand(-1, grid[1], -1), waves[1][None].expand(grid[0], -1, -1)]
     return torch.cat(both, 2).flatten(0, 1)

@@ -157,6 +157,13 @@ def test_dense_encoders_are_what_they_say(encoder, audio, embedding):
     torch.testing.assert_close(encoder.pool(maps[-1]), embedding)
 
 
+@torch.inference_mode()
+def test_autocast_changes_little(encoder, audio, embedding):
+    with torch.autocast("cpu", torch.bfloat16):
+        coarse = encoder(audio).float()
+    assert (coarse - embedding).abs().max() < 0.05 * embedding.abs().max()
+
+
 @torch.no_grad()
 def test_silence_is_finite(encoder, audio):
     assert encoder(torch.zeros_like(audio[:1])).isfinite().all()

@@ -15,7 +15,7 @@ from torch import Tensor
 from mvssl.data import Corpus, loader, probe
 from mvssl.encoders import create_encoder
 from mvssl.frontends import Frontend, LogMel
-from mvssl.views import Transform, ViewChain
+from mvssl.views import OneOf, Transform, ViewChain
 from mvssl.views import chain as create_chain
 from mvssl.views.transforms import Params
 
@@ -31,6 +31,7 @@ def write_views(
     n_views: int = 4,
     encoder: str = "tiny",
     seconds: float | None = None,
+    sampler: str | None = None,
     seed: int = 0,
 ) -> Path:
     """Writes views of a file: each as WAV, and one sheet of spectrograms with what was drawn.
@@ -46,6 +47,7 @@ def write_views(
         n_views: Number of views.
         encoder: Encoder preset, which says the sample rate and what a log-mel is.
         seconds: Length of a view; by default the encoder's.
+        sampler: Where crops come from (``mvssl list samplers``); by default the chain's own.
         seed: Of crops and transforms.
 
     Returns:
@@ -55,7 +57,7 @@ def write_views(
         AudioFileError: If the file cannot be read.
         CorpusError: If it is too short for the views.
     """
-    views, frontend, length = _views(chain, n_views, encoder, seconds)
+    views, frontend, length = _views(chain, n_views, encoder, seconds, sampler)
     path = Path(file)
     track = Corpus(
         name=path.name, root=path.parent, paths=np.array([path.name]),
@@ -81,12 +83,14 @@ def write_views(
     return _draw(panels, frontend, f"{path.name} through {chain!r}, seed {seed}", folder / "views.png")
 
 
-def _views(name: str, n_views: int, encoder: str, seconds: float | None) -> tuple[ViewChain, Frontend, float]:
+def _views(
+    name: str, n_views: int, encoder: str, seconds: float | None, sampler: str | None
+) -> tuple[ViewChain, Frontend, float]:
     model = create_encoder(encoder)
     # Views of raw audio are drawn as the default log-mel shows them.
     frontend = model.frontend if isinstance(model.frontend, Frontend) else LogMel(model.sample_rate)
     length = model.seconds if seconds is None else seconds
-    return create_chain(name, length, n_views).bind(model.frontend), frontend, length
+    return create_chain(name, length, n_views, sampler).bind(model.frontend), frontend, length
 
 
 def caption(member: torch.nn.Module, params: Params) -> str:
@@ -94,6 +98,10 @@ def caption(member: torch.nn.Module, params: Params) -> str:
     if not params or not params["applied"][0]:
         return ""
     assert isinstance(member, Transform)
+    if isinstance(member, OneOf):
+        name, chosen = list(member.members.items())[int(params["choice"][0])]
+        own = {key.removeprefix(f"{name}."): params[key] for key in params if key.startswith(f"{name}.")}
+        return caption(chosen, {"applied": params["applied"], **own})
     values = [f"{name} {_short(value[0].item())}" for name, value in params.items() if name != "applied"]
     return " ".join([type(member).__name__, *values])
 

@@ -6,7 +6,7 @@ import torch
 from mvssl.cli import main
 from mvssl.frontends import LogMel
 from mvssl.sheet import caption, impose, write_views
-from mvssl.views import LowPass, chains
+from mvssl.views import LowPass, OneOf, Polarity, chains
 
 RATE = 16_000
 
@@ -68,5 +68,9 @@ def test_captions_tell_what_was_applied_to_the_first_example():
     filtered = LowPass((3477.0, 3477.0), p=0.5)
     params = {"applied": torch.tensor([True, False]), "hertz": torch.tensor([3477.0, 3477.0])}
     assert caption(filtered, params) == "LowPass hertz 3,477"
+    choice = OneOf([filtered, Polarity()])
+    told = {**params, "choice": torch.zeros(2), "LowPass.hertz": params["hertz"]}
+    assert caption(choice, told) == "LowPass hertz 3,477"
+    assert caption(choice, {**told, "choice": torch.ones(2)}) == "Polarity"
     params["applied"] = torch.tensor([False, True])
     assert caption(filtered, params) == caption(filtered, {}) == ""

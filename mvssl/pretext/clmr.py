@@ -23,9 +23,10 @@ class CLMR(SimCLR):
         ValueError: If the temperature or the size is not positive.
     """
 
+    chain = "clmr"
     paper_views = (
         "two crops of 59,049 samples; polarity (p 0.8), noise (0.01), gain (0.3), low- or high-pass (0.8), "
-        "delay (0.3), pitch shift (0.6), reverb (0.6); delay, pitch shift and reverb are not in mvssl yet"
+        "delay (0.3), pitch shift (0.6), reverb (0.6)"
     )
 
     def __init__(self, encoder: nn.Module, projection_dim: int = 64, temperature: float = 0.5) -> None:

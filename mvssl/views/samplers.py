@@ -46,13 +46,13 @@ def _options(name: str) -> set[str]:
 class Crops:
     """Crops anywhere in the track, drawn independently; they may overlap.
 
-    The base of all samplers. With ``repeats``, so many views in a row are one and the same crop: four views
-    and two repeats are a, a, b, b.
+    The base of all samplers. With ``positions``, the whole choice is made so many times, each for its share
+    of the views in turn: four views at two positions are two pairs, as negatives within tracks need them.
 
     Attributes:
         length: Length of a crop in seconds.
-        n_views: Number of views, repeated ones included.
-        repeats: Views per crop; ``n_views`` is a multiple of it.
+        n_views: Number of views, of all positions.
+        positions: How many times crops are chosen; ``n_views`` is a multiple of it.
         short: What becomes of a track that the crops do not fit into: it is left out (``"drop"``), followed
             by silence (``"pad"``) or repeated (``"loop"``) until they do.
         partners: Where the crops behind the first come from: None is the track itself, ``"group"`` other
@@ -64,7 +64,7 @@ class Crops:
 
     length: float = 3.0
     n_views: int = 2
-    repeats: int = 1
+    positions: int = 1
     short: Short = "drop"
     partners: ClassVar[Literal["group", "stems"] | None] = None
 
@@ -73,21 +73,21 @@ class Crops:
             raise ValueError(
                 f"length={self.length}, n_views={self.n_views}: need a length above 0 and at least one view"
             )
-        if self.repeats < 1 or self.n_views % self.repeats:
-            raise ValueError(f"n_views={self.n_views} must be a multiple of repeats={self.repeats}")
+        if self.positions < 1 or self.n_views % self.positions:
+            raise ValueError(f"n_views={self.n_views} must be a multiple of positions={self.positions}")
         if self.short not in ("drop", "pad", "loop"):
             raise ValueError(f"short={self.short!r}: use drop, pad or loop")
 
     @property
     def seconds(self) -> tuple[float, ...]:
         """Length of each view's crop in seconds."""
-        return tuple(np.repeat(self._lengths, self._copies).tolist())
+        return self._lengths * self.positions
 
     @property
     def sources(self) -> tuple[int, ...]:
         """The file that each view is from: 0 is the track, others are numbers of its partners."""
-        places = np.arange(self._places) if self.partners else np.zeros(self._places, int)
-        return tuple(np.repeat(places, self._copies).tolist())
+        files = range(self._each) if self.partners else (0,) * self._each
+        return tuple(files) * self.positions
 
     @property
     def span(self) -> float:
@@ -105,33 +105,31 @@ class Crops:
 
     def starts(self, duration: float, rng: np.random.Generator) -> tuple[float, ...]:
         """Draws where each crop begins in a file of ``duration`` seconds, at least the span; in seconds."""
-        return tuple(np.repeat(self._draw(duration, rng), self._copies).tolist())
+        drawn = [self._draw(duration, rng) for _ in range(self.positions)]
+        return tuple(np.concatenate(drawn).tolist())
 
     def _draw(self, duration: float, rng: np.random.Generator) -> NDArray[np.float64]:
-        return rng.random(self._places) * np.maximum(0.0, duration - np.array(self._lengths))
+        """Where the crops of one position begin."""
+        return rng.random(self._each) * np.maximum(0.0, duration - np.array(self._lengths))
 
     @property
     def _lengths(self) -> tuple[float, ...]:
-        """Of each crop, counting repeated ones once."""
-        return (self.length,) * self._places
+        """Of the crops of one position."""
+        return (self.length,) * self._each
 
     @property
-    def _copies(self) -> int:
-        return self.repeats
-
-    @property
-    def _places(self) -> int:
-        return self.n_views // self._copies
+    def _each(self) -> int:
+        """Views per position."""
+        return self.n_views // self.positions
 
 
 @samplers.register("same")
 @dataclass(frozen=True)
 class Same(Crops):
-    """One crop for all views: only the transforms tell them apart."""
+    """One crop for all views of a position: only the transforms tell them apart."""
 
-    @property
-    def _copies(self) -> int:
-        return self.n_views
+    def _draw(self, duration: float, rng: np.random.Generator) -> NDArray[np.float64]:
+        return np.repeat(rng.random(1) * max(0.0, duration - self.length), self._each)
 
 
 @samplers.register("non_overlapping")
@@ -142,7 +140,7 @@ class NonOverlapping(Crops):
     @property
     def span(self) -> float:
         """Shortest duration that the crops and the least gaps between them fit into, in seconds."""
-        return self._places * self.length + (self._places - 1) * self._gaps[0]
+        return self._each * self.length + (self._each - 1) * self._gaps[0]
 
     @property
     def _gaps(self) -> tuple[float, float]:
@@ -153,7 +151,7 @@ class NonOverlapping(Crops):
         least, greatest = self._gaps
         slack = max(0.0, duration - self.span)
         extras = []
-        for _ in range(self._places - 1):
+        for _ in range(self._each - 1):
             extras.append(rng.random() * min(slack, greatest - least))
             slack -= extras[-1]
         first = rng.random() * slack
@@ -221,7 +219,7 @@ class MultiCrop(Crops):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.local_share < 1 or not 1 <= self.global_views < self._places:
+        if not 0 < self.local_share < 1 or not 1 <= self.global_views < self._each:
             raise ValueError(
                 f"n_views={self.n_views}, global_views={self.global_views}, local_share={self.local_share}: "
                 "multi_crop needs more views than global ones, and a share above 0 and below 1"
@@ -229,7 +227,7 @@ class MultiCrop(Crops):
 
     @property
     def _lengths(self) -> tuple[float, ...]:
-        local = self._places - self.global_views
+        local = self._each - self.global_views
         return (self.length,) * self.global_views + (self.length * self.local_share,) * local
 
 

@@ -32,9 +32,9 @@ def draws(sampler, duration, count=2_000):
 
 @st.composite
 def sampler_and_duration(draw):
-    repeats = draw(st.integers(1, 2))
-    options = {"length": draw(st.floats(0.01, 20)), "n_views": repeats * draw(st.integers(3, 5))}
-    sampler = create_sampler(draw(st.sampled_from(samplers.names())), repeats=repeats, **options)
+    positions = draw(st.integers(1, 2))
+    options = {"length": draw(st.floats(0.01, 20)), "n_views": positions * draw(st.integers(3, 5))}
+    sampler = create_sampler(draw(st.sampled_from(samplers.names())), positions=positions, **options)
     if isinstance(sampler, Gap):
         least = draw(st.floats(0, 10))
         sampler = replace(sampler, min_gap=least, max_gap=draw(st.none() | st.floats(least, 30)))
@@ -62,13 +62,15 @@ def test_the_generator_decides_alone(drawn, seed):
 
 @settings(deadline=None)
 @given(sampler_and_duration(), st.integers(0, 1000))
-def test_repeated_crops_are_the_same_ones_in_a_row(drawn, seed):
+def test_every_position_is_chosen_alike_and_anew(drawn, seed):
     sampler, duration = drawn
-    runs = np.reshape(sampler.starts(duration, generator(seed)), (-1, sampler.repeats))
-    assert (runs == runs[:, :1]).all()
-    for column in (sampler.seconds, sampler.sources):
-        runs = np.reshape(column, (-1, sampler.repeats))
-        assert (runs == runs[:, :1]).all()
+    each = sampler.n_views // sampler.positions
+    single = replace(sampler, n_views=each, positions=1)
+    assert sampler.seconds == single.seconds * sampler.positions
+    assert sampler.sources == single.sources * sampler.positions
+    assert sampler.span == single.span
+    starts, rng = sampler.starts(duration, generator(seed)), generator(seed)
+    assert starts == sum((single.starts(duration, rng) for _ in range(sampler.positions)), ())
 
 
 @settings(deadline=None)
@@ -107,6 +109,10 @@ def test_random_crops_are_uniform_and_independent():
 def test_the_same_crop_is_anywhere():
     starts = draws(Same(2.0, 3), 12.0)
     assert (starts == starts[:, :1]).all()
+    pairs = draws(Same(2.0, 4, positions=2), 12.0, 20)
+    assert (pairs[:, 0] == pairs[:, 1]).all()
+    assert (pairs[:, 2] == pairs[:, 3]).all()
+    assert (pairs[:, 1] != pairs[:, 2]).all()
     np.testing.assert_allclose(np.histogram(starts[:, 0], 5, (0, 10))[0], 400, rtol=0.2)
 
 
@@ -117,8 +123,8 @@ def test_gaps_are_within_their_bounds(drawn, seed):
     if not isinstance(sampler, NonOverlapping):
         sampler = NonOverlapping(sampler.length, sampler.n_views)
         duration += sampler.span
-    gaps = np.diff(np.unique(sampler.starts(duration, generator(seed)))) - sampler.length
-    assert len(gaps) == sampler.n_views // sampler.repeats - 1
+    starts = np.reshape(sampler.starts(duration, generator(seed)), (sampler.positions, -1))
+    gaps = np.diff(np.sort(starts, axis=1), axis=1) - sampler.length
     least, greatest = getattr(sampler, "min_gap", 0.0), getattr(sampler, "max_gap", None)
     if greatest is None:
         greatest = least if isinstance(sampler, Adjacent) else np.inf
@@ -180,7 +186,7 @@ def test_multi_crop_has_long_and_short_ones_anywhere():
 def test_partners_give_the_views_behind_the_first(kind, partners):
     assert kind.partners == partners
     assert kind(n_views=3).sources == (0, 1, 2)
-    assert kind(n_views=4, repeats=2).sources == (0, 0, 1, 1)
+    assert kind(n_views=4, positions=2).sources == (0, 1, 0, 1)
     assert Crops(n_views=3).sources == (0, 0, 0)
     np.testing.assert_array_equal(draws(kind(1.0), 9.0, 20), draws(Crops(1.0), 9.0, 20))
 
@@ -191,7 +197,7 @@ def test_partners_give_the_views_behind_the_first(kind, partners):
         (Crops(0.1, 3), 0.1),  # exactly: a track of one crop is long enough
         (Same(3.0, 4), 3.0),
         (NonOverlapping(3.0, 3), 9.0),
-        (NonOverlapping(3.0, 4, repeats=2), 6.0),
+        (NonOverlapping(3.0, 4, positions=2), 6.0),
         (Gap(3.0, 1, min_gap=5.0), 3.0),
         (Gap(3.0, min_gap=1.0), 7.0),
         (Gap(3.0, 3, max_gap=1.0), 9.0),
@@ -211,8 +217,8 @@ def test_the_shortest_track(sampler, shortest):
         (Crops, {"length": 0.0}, "length=0.0"),
         (Crops, {"length": -1.0}, "length=-1.0"),
         (Crops, {"n_views": 0}, "n_views=0"),
-        (Crops, {"n_views": 3, "repeats": 2}, "n_views=3 must be a multiple of repeats=2"),
-        (Crops, {"repeats": 0}, "n_views=2 must be a multiple of repeats=0"),
+        (Crops, {"n_views": 3, "positions": 2}, "n_views=3 must be a multiple of positions=2"),
+        (Crops, {"positions": 0}, "n_views=2 must be a multiple of positions=0"),
         (Stem, {"short": "wrap"}, "short='wrap': use drop, pad or loop"),
         (Gap, {"min_gap": -1.0}, "min_gap=-1.0"),
         (Gap, {"min_gap": 2.0, "max_gap": 1.0}, "min_gap=2.0, max_gap=1.0"),

@@ -138,6 +138,15 @@ def test_no_beat_is_lost_or_doubled_by_a_stretch(sound):
 
 
 @each_sound
+def test_no_beat_is_lost_by_a_shift(sound):
+    track = beats(0.25, sound).expand(len(SEMITONES), -1)
+    for y in applied(PitchShift(), track, SEMITONES):
+        for beat in range(1, 18):
+            energy = y[int((0.25 * beat - 0.03) * RATE) :][: int(0.16 * RATE)].square().sum()
+            assert 0.3 < energy / sound.square().sum() < 2  # shorter and without what would alias, or longer
+
+
+@each_sound
 def test_speed_changes_tempo_and_pitch(sound):
     track = beats(0.45, sound).expand(len(RATES), -1)
     for y, rate in zip(applied(Speed(), track, RATES), RATES.tolist(), strict=True):
@@ -303,7 +312,7 @@ def test_centroids_agree_with_audiomentations():
     for y in (ours, theirs):
         spectrum = torch.fft.rfft(y).abs().square()
         centroids.append((spectrum * torch.linspace(0, RATE / 2, spectrum.shape[1])).sum(1) / spectrum.sum(1))
-    torch.testing.assert_close(*centroids, rtol=0.03, atol=0)
+    torch.testing.assert_close(*centroids, rtol=0.06, atol=0)
 
 
 def test_rates_that_stand_still_or_run_backwards_are_refused():

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = (
-    "compare", "data", "distributed", "encoders", "evaluation", "frontends", "functional", "pretext",
-    "training", "views",
+    "compare", "data", "distributed", "encoders", "evaluation", "frontends", "functional", "hub",
+    "pretext", "training", "views",
 )  # fmt: skip
 _HOMES = {
     "fit": "training",
@@ -22,6 +22,7 @@ _HOMES = {
     "create_encoder": "encoders",
     "load_encoder": "encoders",
     "save_encoder": "encoders",
+    "load_published": "hub",
 }
 
 if TYPE_CHECKING:
@@ -33,18 +34,20 @@ if TYPE_CHECKING:
         evaluation,
         frontends,
         functional,
+        hub,
         pretext,
         training,
         views,
     )
     from mvssl.encoders import create_encoder, load_encoder, save_encoder
+    from mvssl.hub import load_published
     from mvssl.pretext import Pretext, PretextOutput, create_pretext, list_pretexts, register_pretext
     from mvssl.training import fit
 
 __all__ = [
     "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data",
-    "distributed", "encoders", "evaluation", "fit", "frontends", "functional", "list_pretexts",
-    "load_encoder", "pretext", "register_pretext", "save_encoder", "training", "views",
+    "distributed", "encoders", "evaluation", "fit", "frontends", "functional", "hub", "list_pretexts",
+    "load_encoder", "load_published", "pretext", "register_pretext", "save_encoder", "training", "views",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
     "views": "Write views of one file, to listen to and to look at.",
-    "list": "List pretexts, encoders, view chains, samplers or corpora.",
+    "list": "List pretexts, encoders, front ends, view chains, samplers or corpora.",
 }
 
 
@@ -21,16 +21,18 @@ def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, chains, samplers or corpora.
+        kind: pretexts, encoders, frontends, chains, samplers or corpora.
     """
     from mvssl.data import corpora
     from mvssl.encoders import encoders
+    from mvssl.frontends import frontends
     from mvssl.pretext import pretexts
     from mvssl.views import chains, samplers
 
     registries: dict[str, Registry[Any]] = {
         "pretexts": pretexts,
         "encoders": encoders,
+        "frontends": frontends,
         "chains": chains,
         "samplers": samplers,
         "corpora": corpora,
@@ -65,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_function_arguments(function, as_positional=True)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    lister.add_argument("kind", choices=["pretexts", "encoders", "chains", "samplers", "corpora"])
+    kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "corpora"]
+    lister.add_argument("kind", choices=kinds)
     commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mvssl.data import Corpus, loader, probe
 from mvssl.encoders import create_encoder
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, LogMel
 from mvssl.views import OneOf, Transform, ViewChain
 from mvssl.views import chain as create_chain
 from mvssl.views.transforms import Params
@@ -85,11 +85,12 @@ def write_views(
 
 def _views(
     name: str, n_views: int, encoder: str, seconds: float | None, sampler: str | None
-) -> tuple[ViewChain, LogMel, float]:
+) -> tuple[ViewChain, Frontend, float]:
     model = create_encoder(encoder)
-    frontend = model.frontend if hasattr(model, "frontend") else LogMel(model.sample_rate)
+    # Views of raw audio are drawn as the default log-mel shows them.
+    frontend = model.frontend if isinstance(model.frontend, Frontend) else LogMel(model.sample_rate)
     length = model.seconds if seconds is None else seconds
-    return create_chain(name, length, n_views, sampler).bind(frontend), frontend, length
+    return create_chain(name, length, n_views, sampler).bind(model.frontend), frontend, length
 
 
 def caption(member: torch.nn.Module, params: Params) -> str:
@@ -115,7 +116,7 @@ def _lines(told: list[str]) -> str:
     return textwrap.fill(tied, _CAPTION).replace("\u00a0", " ")
 
 
-def impose(mel: Tensor, audio: Tensor, frontend: LogMel) -> Tensor:
+def impose(mel: Tensor, audio: Tensor, frontend: Frontend) -> Tensor:
     """Filters audio, in time and frequency, so that its log-mel becomes another one.
 
     Each cell of its spectrogram is multiplied by the ratio of the two log-mels there, interpolated between
@@ -129,10 +130,12 @@ def impose(mel: Tensor, audio: Tensor, frontend: LogMel) -> Tensor:
     Returns:
         (batch, samples).
     """
-    n_fft, hop = frontend.n_fft, frontend.hop_length
+    hop = frontend.hop_length
+    n_fft = frontend.n_fft if isinstance(frontend, LogMel) else 4 * hop
     window = torch.hann_window(n_fft, device=audio.device)
     spectrum = torch.stft(audio, n_fft, hop, window=window, return_complex=True, pad_mode="reflect")
-    decibels = (mel - frontend(audio)) * frontend.std
+    power = [frontend.power(each).clamp_min(1e-12) for each in (mel, frontend(audio))]
+    decibels = 10 * (power[0] / power[1]).log10()
     centres = frontend.centre_frequencies
     alive = centres > 0
     frequencies = torch.linspace(0, frontend.sample_rate / 2, n_fft // 2 + 1, device=audio.device)
@@ -144,7 +147,7 @@ def impose(mel: Tensor, audio: Tensor, frontend: LogMel) -> Tensor:
     return torch.istft(spectrum * 10 ** (gains / 20), n_fft, hop, window=window, length=audio.shape[1])
 
 
-def _draw(panels: list[tuple[Tensor, Tensor, list[str]]], frontend: LogMel, title: str, path: Path) -> Path:
+def _draw(panels: list[tuple[Tensor, Tensor, list[str]]], frontend: Frontend, title: str, path: Path) -> Path:
     with rc_context(_PAPER):
         figure = Figure((8.6, 0.5 + 1.75 * len(panels)), layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -162,7 +165,7 @@ def _draw(panels: list[tuple[Tensor, Tensor, list[str]]], frontend: LogMel, titl
     return path
 
 
-def _spectrogram(axes: Axes, mel: Tensor, frontend: LogMel, low: float, high: float) -> None:
+def _spectrogram(axes: Axes, mel: Tensor, frontend: Frontend, low: float, high: float) -> None:
     seconds = mel.shape[1] * frontend.hop_length / frontend.sample_rate
     bins = mel.shape[0]
     axes.imshow(

@@ -21,7 +21,7 @@ from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
-from mvssl.encoders import ResNet, create_encoder
+from mvssl.encoders import Encoder, create_encoder
 from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
 from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
@@ -160,8 +160,9 @@ class Grid:
         keep_freed_memory()
         self.settings, self.out = settings, out
         self.started = time.time()
-        settings.claim(out)
+        self._require_what_pretexts_need()
         self.views = self._chain(self._encoder(0))
+        settings.claim(out)
         # Probes and the supervised baseline take whole crops of every track.
         needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
         self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
@@ -207,12 +208,23 @@ class Grid:
         }  # fmt: skip
         runners.get(cell.method, self._pretext)(cell)
 
-    def _encoder(self, seed: int) -> ResNet:
+    def _encoder(self, seed: int) -> Encoder:
         """The encoder with the weights that every method of one seed starts from."""
         torch.manual_seed(seed)
         return create_encoder(self.settings.encoder)
 
-    def _chain(self, encoder: ResNet) -> ViewChain:
+    def _require_what_pretexts_need(self) -> None:
+        """Refuses pretexts that the encoder does not suit, before any of the others has run."""
+        encoder = self._encoder(0)
+        for name in self.settings.pretexts:
+            requires = pretexts.entry(name).target.requires
+            if lacks := [attribute for attribute in requires if not hasattr(encoder, attribute)]:
+                raise ValueError(
+                    f"{name} does not suit the encoder {self.settings.encoder}, which lacks "
+                    f"{', '.join(lacks)}: leave one of them out"
+                )
+
+    def _chain(self, encoder: Encoder) -> ViewChain:
         s = self.settings
         views = chain(s.views, encoder.seconds, s.n_views, s.sampler, **s.sampler_options)
         return views.bind(encoder.frontend)

@@ -1,6 +1,13 @@
 """Encoders: (batch, samples) of audio → (batch, embed_dim), by class, by preset, and from disk."""
 
+from mvssl.encoders.base import Encoder, MelEncoder
+from mvssl.encoders.convnet5 import ConvNet5
 from mvssl.encoders.presets import create_encoder, encoders, load_encoder, save_encoder
 from mvssl.encoders.resnet import ResNet
+from mvssl.encoders.samplecnn import SampleCNN
+from mvssl.encoders.vit import ViT
 
-__all__ = ["ResNet", "create_encoder", "encoders", "load_encoder", "save_encoder"]
+__all__ = [
+    "ConvNet5", "Encoder", "MelEncoder", "ResNet", "SampleCNN", "ViT", "create_encoder", "encoders",
+    "load_encoder", "save_encoder",
+]  # fmt: skip

@@ -10,24 +10,30 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mvssl.encoders.resnet import ResNet
+from mvssl.encoders.base import Encoder
+from mvssl.encoders.convnet5 import ConvNet5
+from mvssl.encoders.resnet import Body, ResNet
+from mvssl.encoders.samplecnn import SampleCNN
+from mvssl.encoders.vit import ViT
 from mvssl.registry import Registry
 
-encoders: Registry[Callable[..., nn.Module]] = Registry("encoder")
+encoders: Registry[Callable[..., Encoder]] = Registry("encoder")
 """Encoder presets: functions ``(**overrides) -> encoder``."""
 
-CLASSES: dict[str, type[ResNet]] = {"ResNet": ResNet}
+CLASSES: dict[str, Callable[..., Encoder]] = {
+    kind.__name__: kind for kind in (ResNet, SampleCNN, ConvNet5, ViT)
+}
 WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 
 
-def create_encoder(name: str, **overrides: Any) -> ResNet:
+def create_encoder(name: str, **overrides: Any) -> Encoder:
     """Creates an encoder from a preset, with random weights from torch's global generator.
 
     Args:
         name: One of ``encoders.names()``.
         **overrides: Arguments of the class that replace those of the preset.
     """
-    encoder: ResNet = encoders.create(name, **overrides)
+    encoder: Encoder = encoders.create(name, **overrides)
     return encoder
 
 
@@ -45,11 +51,62 @@ def _tiny(**overrides: Any) -> ResNet:
 @encoders.register("deezer2024", paper="arXiv:2404.09177")
 def _deezer2024(**overrides: Any) -> ResNet:
     """The 2,800,392-parameter ResNet of the 2024 comparison, on its log-mel with eleven dead bins."""
-    frontend = {
-        "n_fft": 1024, "hop_length": 512, "n_mels": 128, "f_max": 11_025.0, "allow_dead_bins": True,
-        "window_normalised": True, "top_db": 100.0, "floor_db": -100.0,
+    return ResNet(**{"seconds": 4.0, "frontend": "deezer2024", **overrides})
+
+
+def _torchvision(body: Body, overrides: dict[str, Any]) -> ResNet:
+    frontend = {"n_fft": 1024, "hop_length": 512, "n_mels": 128}
+    config: dict[str, Any] = {
+        "embed_dim": 512, "pooling": "mean_max", "seconds": 4.0, "frontend": frontend, "normalised": True
     }  # fmt: skip
-    return ResNet(**{"seconds": 4.0, "frontend": frontend, **overrides})
+    return ResNet(**{"width": body, **config, **overrides})
+
+
+@encoders.register("resnet18", paper="arXiv:1512.03385")
+def _resnet18(**overrides: Any) -> ResNet:
+    """Torchvision's ResNet-18 on 128 mel bins."""
+    return _torchvision("resnet18", overrides)
+
+
+@encoders.register("resnet34", paper="arXiv:1512.03385")
+def _resnet34(**overrides: Any) -> ResNet:
+    """Torchvision's ResNet-34 on 128 mel bins."""
+    return _torchvision("resnet34", overrides)
+
+
+@encoders.register("resnet50", paper="arXiv:1512.03385")
+def _resnet50(**overrides: Any) -> ResNet:
+    """Torchvision's ResNet-50 on 128 mel bins."""
+    return _torchvision("resnet50", overrides)
+
+
+@encoders.register("samplecnn", paper="arXiv:2103.09410")
+def _samplecnn(**overrides: Any) -> SampleCNN:
+    """CLMR's network on 2.7 s of raw audio at 22,050 Hz; for chains that end in audio."""
+    return SampleCNN(**overrides)
+
+
+@encoders.register("convnet5", paper="arXiv:2207.04471")
+def _convnet5(**overrides: Any) -> ConvNet5:
+    """Five 5×5 convolutions on 96 mel bins, of the 2022 study of contrastive strategies."""
+    return ConvNet5(**overrides)
+
+
+@encoders.register("vit_tiny", paper="arXiv:2010.11929")
+def _vit_tiny(**overrides: Any) -> ViT:
+    """Six blocks on 60 patches of the log-mel of ``tiny``; learns on CPU cores."""
+    frontend = {"n_fft": 1024, "hop_length": 512, "n_mels": 64}
+    return ViT(**{"frontend": frontend, "normalised": True, **overrides})
+
+
+@encoders.register("vit_small", paper="arXiv:2010.11929")
+def _vit_small(**overrides: Any) -> ViT:
+    """Twelve blocks, 384 wide, on 16 × 16 patches of 80 mel bins every 10 ms."""
+    config: dict[str, Any] = {
+        "embed_dim": 384, "depth": 12, "heads": 8, "patch": (16, 16), "seconds": 4.0, "normalised": True,
+        "frontend": {"n_fft": 1024, "hop_length": 160, "n_mels": 80},
+    }  # fmt: skip
+    return ViT(**{**config, **overrides})
 
 
 def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: Any) -> None:
@@ -69,7 +126,7 @@ def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: An
     _replace(folder / DESCRIPTION, lambda path: path.write_text(description, encoding="utf-8"))
 
 
-def load_encoder(folder: str | os.PathLike[str]) -> ResNet:
+def load_encoder(folder: str | os.PathLike[str]) -> Encoder:
     """Reads what :func:`save_encoder` wrote; the encoder is in eval mode.
 
     Raises:

@@ -1,28 +1,20 @@
-"""The CLIP-style ResNet on a log-mel spectrogram."""
+"""ResNets on a log-mel spectrogram: that of CLIP, and torchvision's."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mvssl.frontends import LogMel
+from mvssl.encoders.base import FrontendLike, MelEncoder, as_picture
 
 EXPANSION = 4
-VARIANCE_FLOOR = 1e-4  # of a clip that hardly changes; it keeps silence at zero
-
-
-class MeanVarianceNorm(nn.Module):
-    """Log-mel with zero mean in every bin and unit variance in all, clip by clip, as in speech recognition.
-
-    A constant filter or gain adds a constant to each bin of a log-mel, and is gone without a trace. Bins keep
-    their shares of the variance, so that a silent one is not blown up.
-    """
-
-    def forward(self, mel: Tensor) -> Tensor:
-        centred = mel - mel.mean(2, keepdim=True)
-        return centred * (centred.square().mean((1, 2), keepdim=True) + VARIANCE_FLOOR).rsqrt()
+Body = Literal["resnet18", "resnet34", "resnet50"]
+BODIES: dict[str, tuple[int, ...]] = {
+    "resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3), "resnet50": (3, 4, 6, 3)
+}  # fmt: skip
+"""Blocks per stage of the torchvision bodies."""
 
 
 class Bottleneck(nn.Module):
@@ -106,22 +98,27 @@ class MeanMaxPool(nn.Module):
         return self.proj(torch.cat([sequence.mean(2), sequence.amax(2)], 1))
 
 
-class ResNet(nn.Module):
-    """ResNet with three-convolution stem, average-pooled strides and attention pooling, on a log-mel.
+class ResNet(MelEncoder):
+    """ResNet with attention pooling, or mean and maximum, on a log-mel.
 
-    The "ModifiedResNet" of CLIP (https://arxiv.org/abs/2103.00020), as narrowed for audio by the 2024
-    comparison of multi-view methods (https://arxiv.org/abs/2404.09177).
+    By default the "ModifiedResNet" of CLIP (https://arxiv.org/abs/2103.00020), with a stem of three
+    convolutions and average-pooled strides, as narrowed for audio by the 2024 comparison of multi-view
+    methods (https://arxiv.org/abs/2404.09177). ``ResNet("resnet18")`` and its like have the body of
+    torchvision's network of that name (https://arxiv.org/abs/1512.03385) behind a first convolution of one
+    channel.
 
     Args:
-        width: Channels after the stem; the four stages have 4, 8, 16 and 32 times as many.
-        layers: Blocks per stage.
+        width: Channels after the stem, of which the four stages have 4, 8, 16 and 32 times as many; or the
+            name of a torchvision body, ``"resnet18"``, ``"resnet34"`` or ``"resnet50"``.
+        layers: Blocks per stage, (3, 4, 6, 3) unless told; a torchvision body has its own.
         embed_dim: Size of the embedding.
         pooling: ``"attention"``, or ``"mean_max"``, which learns faster from few steps.
         heads: Heads of the attention pooling.
         seconds: Nominal clip length, for which the positional embedding is laid out. With four stages any
-            clip of at least 31 frames is accepted.
+            clip of at least 31 frames is accepted, by torchvision's bodies any at all.
         sample_rate: Sample rate of the audio in Hz.
-        frontend: Arguments of :class:`~mvssl.frontends.LogMel` besides the sample rate.
+        frontend: Name of a front end, or arguments of one besides the sample rate, see
+            :func:`mvssl.frontends.create_frontend`.
         normalised: Subtract each bin's mean over the clip, and divide by the clip's standard deviation. What
             stays the same all through a recording, such as level and equaliser, is shared by all views of a
             track; it is then nothing that can be learned.
@@ -129,93 +126,53 @@ class ResNet(nn.Module):
     Shape:
         Audio (batch, samples) or a log-mel (batch, bins, frames) → (batch, embed_dim).
 
-    Attributes:
-        map_channels: Channels of the feature map of each stage.
-        map_strides: Bins, and frames, of the log-mel per cell of each of these maps.
-        min_frames: Length of the shortest log-mel that is accepted.
-
     Raises:
         ValueError: If an argument is out of range, or a log-mel too small for the stages.
     """
 
     def __init__(
         self,
-        width: int = 16,
-        layers: Sequence[int] = (3, 4, 6, 3),
+        width: int | Body = 16,
+        layers: Sequence[int] | None = None,
         embed_dim: int = 1024,
         pooling: Literal["attention", "mean_max"] = "attention",
         heads: int = 8,
         seconds: float = 4.0,
         sample_rate: int = 16_000,
-        frontend: dict[str, Any] | None = None,
+        frontend: FrontendLike = None,
         normalised: bool = False,
     ) -> None:
-        super().__init__()
-        if width < 2 or width % 2 or not layers or min(layers) < 1:
-            raise ValueError(
-                f"width={width}, layers={list(layers)}: give an even width and at least one block per stage"
-            )
-        self.embed_dim, self.sample_rate, self.seconds = embed_dim, sample_rate, seconds
-        self.frontend = LogMel(sample_rate=sample_rate, **(frontend or {}))
-        # In full, so that an encoder on disk does not depend on defaults.
-        heard = {name: value for name, value in self.frontend.config.items() if name != "sample_rate"}
-        self.config = {
-            "width": width, "layers": list(layers), "embed_dim": embed_dim, "pooling": pooling,
-            "heads": heads, "seconds": seconds, "sample_rate": sample_rate, "frontend": heard,
-            "normalised": normalised,
-        }  # fmt: skip
-        self.normalise = MeanVarianceNorm() if normalised else nn.Identity()
-        half = width // 2
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, half, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
-            nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
-            nn.Conv2d(half, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
-            nn.AvgPool2d(2),
+        layers = _checked(width, layers)
+        super().__init__(
+            sample_rate, seconds, frontend, normalised,
+            width=width, layers=layers, embed_dim=embed_dim, pooling=pooling, heads=heads,
         )  # fmt: skip
-        self.stages = nn.Sequential()
-        channels_in = width
-        for stage, depth in enumerate(layers):
-            channels = width * 2**stage
-            blocks = nn.Sequential()
-            for block in range(depth):
-                blocks.append(Bottleneck(channels_in, channels, stride=2 if stage and not block else 1))
-                channels_in = channels * EXPANSION
-            self.stages.append(blocks)
-        self.map_channels = tuple(width * 2**stage * EXPANSION for stage in range(len(layers)))
-        self.map_strides = tuple(4 * 2**stage for stage in range(len(layers)))
-        self.min_frames = 2 ** (len(layers) + 1) - 1
-        grid = self._grid(self.frontend.n_mels, 1 + round(seconds * sample_rate) // self.frontend.hop_length)
-        self.pool: nn.Module
+        self.embed_dim = embed_dim
+        self.rounds_up = isinstance(width, str)
+        self.stem, self.stages = _torchvision(width) if isinstance(width, str) else _clip(width, layers)
+        self.map_channels = tuple(_channels(stage) for stage in self.stages)
+        self.map_strides = tuple((4 * 2**stage, 4 * 2**stage) for stage in range(len(layers)))
+        self.min_frames = 1 if self.rounds_up else 2 ** (len(layers) + 1) - 1
+        grid = self._grid(self.frontend.n_mels, self.nominal_frames())
         if pooling == "mean_max":
-            self.pool = MeanMaxPool(channels_in, embed_dim)
+            self.pool = MeanMaxPool(self.map_channels[-1], embed_dim)
         elif pooling == "attention":
-            self.pool = AttentionPool(grid, channels_in, embed_dim, heads)
+            self.pool = AttentionPool(grid, self.map_channels[-1], embed_dim, heads)
         else:
             raise ValueError(f"pooling={pooling!r}: use 'attention' or 'mean_max'")
 
-    def forward(self, view: Tensor) -> Tensor:
-        mel = self.frontend(view) if view.ndim == 2 else view
-        return self.pool(self.feature_map(self.normalise(mel)))
-
-    def feature_map(self, image: Tensor, stage: int = -1) -> Tensor:
-        """What a stage makes of a log-mel; the last stage's map is what ``pool`` takes.
-
-        Args:
-            image: Log-mel that has passed ``normalise``, (batch, bins, frames).
-            stage: Index of the stage; those behind it are not computed.
-
-        Returns:
-            (batch, channels, bins / stride, frames / stride), see ``map_channels`` and ``map_strides``.
-        """
+    def maps(self, image: Tensor) -> Iterator[Tensor]:
         self._grid(image.shape[1], image.shape[2])
-        x = self.stem(image.unsqueeze(1).to(memory_format=torch.channels_last))
-        for number in range(range(len(self.stages))[stage] + 1):
-            x = self.stages[number](x)
-        return x
+        x = self.stem(as_picture(image))
+        for stage in self.stages:
+            x = stage(x)
+            yield x
 
     def _grid(self, bins: int, frames: int) -> tuple[int, int]:
-        """Size of the feature map: halved, rounding up, by the stem, then rounding down by every pooling."""
+        """Size of the last map: CLIP's stem rounds up when it halves, its poolings round down."""
         stages = len(self.stages)
+        if self.rounds_up:
+            return -(-bins // 2 ** (stages + 1)), -(-frames // 2 ** (stages + 1))
         grid = (-(-bins // 2) // 2**stages, -(-frames // 2) // 2**stages)
         if not min(grid):
             raise ValueError(
@@ -223,3 +180,56 @@ class ResNet(nn.Module):
                 f"{self.min_frames} of each are needed"
             )
         return grid
+
+
+def _checked(width: int | str, layers: Sequence[int] | None) -> list[int]:
+    """Blocks per stage."""
+    if isinstance(width, str):
+        if width not in BODIES:
+            raise ValueError(f"no torchvision body {width!r}: known are {', '.join(BODIES)}")
+        if layers is not None and tuple(layers) != BODIES[width]:
+            raise ValueError(f"{width} has layers={list(BODIES[width])}, not {list(layers)}: leave them out")
+        return list(BODIES[width])
+    layers = [3, 4, 6, 3] if layers is None else list(layers)
+    if width < 2 or width % 2 or not layers or min(layers) < 1:
+        raise ValueError(
+            f"width={width}, layers={layers}: give an even width and at least one block per stage"
+        )
+    return layers
+
+
+def _clip(width: int, layers: Sequence[int]) -> tuple[nn.Sequential, nn.Sequential]:
+    """Stem and stages of CLIP's ResNet."""
+    half = width // 2
+    stem = nn.Sequential(
+        nn.Conv2d(1, half, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
+        nn.Conv2d(half, half, 3, padding=1, bias=False), nn.BatchNorm2d(half), nn.ReLU(True),
+        nn.Conv2d(half, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(True),
+        nn.AvgPool2d(2),
+    )  # fmt: skip
+    stages = nn.Sequential()
+    channels_in = width
+    for stage, depth in enumerate(layers):
+        channels = width * 2**stage
+        blocks = nn.Sequential()
+        for block in range(depth):
+            blocks.append(Bottleneck(channels_in, channels, stride=2 if stage and not block else 1))
+            channels_in = channels * EXPANSION
+        stages.append(blocks)
+    return stem, stages
+
+
+def _torchvision(name: str) -> tuple[nn.Sequential, nn.Sequential]:
+    """Stem and stages of one of torchvision's ResNets."""
+    from torchvision.models import get_model
+
+    body = get_model(name, weights=None)
+    first = nn.Conv2d(1, body.conv1.out_channels, 7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+    stem = nn.Sequential(first, body.bn1, body.relu, body.maxpool)
+    return stem, nn.Sequential(body.layer1, body.layer2, body.layer3, body.layer4)
+
+
+def _channels(stage: nn.Module) -> int:
+    """Channels that come out of a stage."""
+    return [layer.out_channels for layer in stage[-1].children() if isinstance(layer, nn.Conv2d)][-1]  # type: ignore[index]

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from mvssl.frontends import LogMel, Waveform
+
 
 class TimeStatistics(nn.Module):
     """Mean, standard deviation and mean absolute difference over time, one after the other.
@@ -20,9 +22,12 @@ def mel_statistics(frontend: nn.Module) -> nn.Sequential:
     """An encoder that is nothing but a front end and the statistics of its bins over time.
 
     Args:
-        frontend: Turns audio (batch, samples) into a log-mel spectrogram (batch, bins, frames).
+        frontend: Turns audio (batch, samples) into a log-mel spectrogram (batch, bins, frames); that of an
+            encoder of raw audio makes room for the default log-mel.
 
     Returns:
         A module from (batch, samples) to (batch, 3 · bins).
     """
+    if isinstance(frontend, Waveform):
+        frontend = LogMel(frontend.sample_rate)
     return nn.Sequential(frontend, TimeStatistics())

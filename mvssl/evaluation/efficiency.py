@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvssl.data import Corpus
-from mvssl.encoders import ResNet
+from mvssl.encoders import Encoder
 from mvssl.evaluation.embeddings import extract_embeddings
 from mvssl.evaluation.metrics import average_precision, macro
 from mvssl.evaluation.probes import linear_probe
@@ -46,7 +46,7 @@ def probe_subsets(
 
 
 def label_efficiency(
-    encoder: ResNet,
+    encoder: Encoder,
     corpus: Corpus,
     fractions: Sequence[float] = (0.01, 0.05, 0.1, 0.2, 1.0),
     repeats: int = 4,

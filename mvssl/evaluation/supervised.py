@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from mvssl.data import Corpus, loader, read_audio
 from mvssl.device import Precision, default_device, default_workers, uses_bf16
-from mvssl.encoders import ResNet
+from mvssl.encoders import Encoder
 from mvssl.evaluation.metrics import average_precision, macro
 from mvssl.optim import adamw, warmup_cosine
 from mvssl.views import Crops, ViewChain
@@ -55,7 +55,7 @@ class HeldOut:
         rows: Rows of the corpus.
     """
 
-    def __init__(self, encoder: ResNet, corpus: Corpus, rows: NDArray[np.int64]) -> None:
+    def __init__(self, encoder: Encoder, corpus: Corpus, rows: NDArray[np.int64]) -> None:
         size = round(encoder.seconds * encoder.sample_rate)
         mels, owners = [], []
         with torch.inference_mode():
@@ -79,7 +79,7 @@ class HeldOut:
 
 
 def train_supervised(
-    encoder: ResNet,
+    encoder: Encoder,
     corpus: Corpus,
     rows: Sequence[int] | NDArray[np.int64],
     views: ViewChain,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 class DenseEncoder(Protocol):
     """An encoder in its parts: ``pool(feature_map(normalise(frontend(audio))))`` is its embedding.
 
-    A :class:`~mvssl.encoders.ResNet` is one. Log-mels and images are (batch, bins, frames).
+    Every :class:`~mvssl.encoders.MelEncoder` is one. Log-mels and images are (batch, bins, frames).
 
     Attributes:
         embed_dim: Size of the embedding.
@@ -19,7 +19,7 @@ class DenseEncoder(Protocol):
         normalise: Log-mel → the image that the first layer sees, of the same shape; clip by clip.
         pool: The last stage's feature map → embedding (batch, embed_dim).
         map_channels: Channels of the feature map of each stage.
-        map_strides: Bins, and frames, of the image per cell of each of these maps.
+        map_strides: Bins and frames of the image per cell of each of these maps.
     """
 
     embed_dim: int
@@ -27,7 +27,7 @@ class DenseEncoder(Protocol):
     normalise: Callable[[Tensor], Tensor]
     pool: Callable[[Tensor], Tensor]
     map_channels: tuple[int, ...]
-    map_strides: tuple[int, ...]
+    map_strides: tuple[tuple[int, int], ...]
 
     def feature_map(self, image: Tensor, stage: int = -1) -> Tensor:
         """Image → (batch, channels, bins / stride, frames / stride) of a stage, the last by default."""
@@ -35,6 +35,19 @@ class DenseEncoder(Protocol):
 
 DENSE = ("frontend", "normalise", "feature_map", "pool", "map_channels", "map_strides")
 """What a :class:`DenseEncoder` has besides ``embed_dim``, for ``Pretext.requires``."""
+
+
+class VisibleEncoder(DenseEncoder, Protocol):
+    """A :class:`DenseEncoder` that can leave patches out, as a :class:`~mvssl.encoders.ViT` can.
+
+    Attributes:
+        patch: Bins and frames of its patches.
+    """
+
+    patch: tuple[int, int]
+
+    def encode_visible(self, image: Tensor, visible: Tensor) -> Tensor:
+        """Image, (batch, patches) int64 indices of what is seen of it → (batch, patches, embed_dim)."""
 
 
 class PatchDecoder(nn.Module):
@@ -58,7 +71,8 @@ class PatchDecoder(nn.Module):
         super().__init__()
         if hidden_dim < 1:
             raise ValueError(f"hidden_dim={hidden_dim}: sizes must be all positive")
-        rows, columns = (max(1, encoder.map_strides[-1] // side) for side in patch)
+        cell = encoder.map_strides[-1]
+        rows, columns = (max(1, stride // side) for stride, side in zip(cell, patch, strict=True))
         self.cells = (rows, columns)
         channels = encoder.map_channels[-1] + encoder.embed_dim
         self.expand = nn.Conv2d(channels, hidden_dim * rows * columns, 1)

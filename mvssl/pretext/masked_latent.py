@@ -28,7 +28,7 @@ class MaskedLatent(Pretext):
     Args:
         encoder: Encoder to train, a :class:`~mvssl.pretext.dense.DenseEncoder`; the teacher starts as a copy
             of it.
-        patch: Bins and frames of a patch.
+        patch: Bins and frames of a patch; unless told, those of a transformer's own, and for others (16, 8).
         mask_ratio: Share of the patches that is masked; M2D uses 0.7.
         hidden_dim: Channels of the predictor.
         momentum: Initial decay of the teacher, see :class:`mvssl.pretext.ema.MovingAverage`. The papers use
@@ -47,18 +47,20 @@ class MaskedLatent(Pretext):
     def __init__(
         self,
         encoder: nn.Module,
-        patch: tuple[int, int] = (16, 8),
+        patch: tuple[int, int] | None = None,
         mask_ratio: float = 0.7,
         hidden_dim: int = 128,
         momentum: float = 0.95,
     ) -> None:
         super().__init__(encoder)
         dense: Any = encoder
+        patch = getattr(encoder, "patch", (16, 8)) if patch is None else patch
         self.masking = PatchMasking(patch, mask_ratio)
-        self.stage = sum(stride <= min(patch) for stride in dense.map_strides) - 1
+        fits = [rows <= patch[0] and columns <= patch[1] for rows, columns in dense.map_strides]
+        self.stage = sum(fits) - 1
         if self.stage < 0:
-            finest = dense.map_strides[0]
-            raise ValueError(f"patch={tuple(patch)}: the finest feature map has cells of {finest} × {finest}")
+            rows, columns = dense.map_strides[0]
+            raise ValueError(f"patch={tuple(patch)}: the finest feature map has cells of {rows} × {columns}")
         self.decoder = PatchDecoder(dense, self.masking.patch, hidden_dim, dense.map_channels[self.stage])
         self.teacher = MovingAverage(_Stage(dense, self.stage), momentum=momentum)
 

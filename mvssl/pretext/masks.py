@@ -32,7 +32,7 @@ class Masked:
 
     Attributes:
         image: Normalised log-mel, cut to whole patches, (batch, bins, frames).
-        hidden: The same with the mask token in masked patches.
+        hidden: The same with the mask token in masked patches, if there is one.
         mask: True where a patch is masked, (batch, patches), row by row as in :func:`to_patches`.
         grid: Rows and columns of patches.
     """
@@ -55,6 +55,7 @@ class PatchMasking(nn.Module):
     Args:
         patch: Bins and frames of a patch. What is left at the upper and right edge is cut off.
         ratio: Share of the patches of a view that is masked; at least one is, and at least one is not.
+        token: Whether there is a learned patch. Without it, what encoders see is up to them.
 
     Raises:
         ValueError: If the ratio is outside (0, 1), or a side of the patch is not positive.
@@ -62,14 +63,14 @@ class PatchMasking(nn.Module):
 
     step: Tensor
 
-    def __init__(self, patch: tuple[int, int], ratio: float) -> None:
+    def __init__(self, patch: tuple[int, int], ratio: float, token: bool = True) -> None:
         super().__init__()
         if not 0 < ratio < 1:
             raise ValueError(f"mask_ratio={ratio} must lie between 0 and 1")
         if min(patch) < 1:
             raise ValueError(f"patch={tuple(patch)}: the sides, in bins and frames, must be all positive")
         self.patch, self.ratio = (patch[0], patch[1]), ratio
-        self.token = nn.Parameter(0.02 * torch.randn(self.patch))
+        self.token = nn.Parameter(0.02 * torch.randn(self.patch)) if token else None
         self.register_buffer("step", torch.tensor(0))
 
     def forward(self, encoder: DenseEncoder, views: Sequence[Tensor]) -> list[Masked]:
@@ -88,6 +89,10 @@ class PatchMasking(nn.Module):
             self.step += 1
         return masked
 
+    def masked(self, patches: int) -> int:
+        """How many of so many patches are masked."""
+        return min(max(round(self.ratio * patches), 1), patches - 1)
+
     def _mask(self, encoder: DenseEncoder, mel: Tensor, place: int) -> Masked:
         rows, columns = mel.shape[1] // self.patch[0], mel.shape[2] // self.patch[1]
         if (patches := rows * columns) < 2:
@@ -95,9 +100,10 @@ class PatchMasking(nn.Module):
                 f"a log-mel of {mel.shape[1]} bins × {mel.shape[2]} frames has fewer than two patches of "
                 f"{self.patch[0]} × {self.patch[1]}: give a smaller patch or longer views"
             )
-        masked = min(max(round(self.ratio * patches), 1), patches - 1)
-        mask = draw_masks(hash_keys(content(mel), self.step, place), patches, masked)
+        mask = draw_masks(hash_keys(content(mel), self.step, place), patches, self.masked(patches))
         image = encoder.normalise(mel)[:, : rows * self.patch[0], : columns * self.patch[1]]
+        if self.token is None:
+            return Masked(image, image, mask, (rows, columns))
         places = mask.unflatten(1, (rows, columns))
         for axis, side in enumerate(self.patch, start=1):
             places = places.repeat_interleave(side, axis)

@@ -147,9 +147,9 @@ def fit(
     if pretext.needs_groups:
         corpus.require_groups()
     remarked = remarks(corpus, view_chain.sampler)
-    folder = prepare_run(Path(out), CHECKPOINT, resume)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
+    folder = prepare_run(Path(out), CHECKPOINT, resume)
 
     workers = default_workers(default_device()) if settings.workers is None else settings.workers
 

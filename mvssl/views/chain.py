@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import hash_keys
 from mvssl.views.cpu import CPUTransform, CPUTransforms
 from mvssl.views.samplers import Crops
@@ -71,10 +71,21 @@ class ViewChain(nn.Module):
         self.on_cpu = CPUTransforms(cpu, self.augmented) if cpu else None
         self.reach = math.prod(member.reach for member in waveform)
         self.sampler = sampler if self.reach == 1 else sampler.longer(self.reach)
-        self.frontend: LogMel | None = None
+        self.frontend: Frontend | Waveform | None = None
 
-    def bind(self, frontend: LogMel) -> "ViewChain":
-        """Tells the chain which front end makes its log-mels; returns the chain."""
+    def bind(self, frontend: Frontend | Waveform) -> "ViewChain":
+        """Tells the chain which front end makes its log-mels; returns the chain.
+
+        Raises:
+            ValueError: If the chain has spectrogram members and the front end, of an encoder of raw audio,
+                makes no log-mels.
+        """
+        if self.spectrogram and isinstance(frontend, Waveform):
+            members = ", ".join(type(member).__name__ for member in self.spectrogram)
+            raise ValueError(
+                f"this chain works on log-mels ({members}), and the encoder takes raw audio: use a chain of "
+                "waveform members, such as 'light_waveform'"
+            )
         object.__setattr__(self, "frontend", frontend)  # it belongs to the encoder, not to this module
         for member in (*self.waveform, *self.spectrogram):
             member.bind(frontend)

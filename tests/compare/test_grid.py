@@ -10,7 +10,7 @@ import mvssl.compare.grid as grid
 from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
-from mvssl.encoders import ResNet, encoders, load_encoder
+from mvssl.encoders import ResNet, SampleCNN, encoders, load_encoder
 from mvssl.evaluation import label_efficiency
 from mvssl.pretext import list_pretexts
 
@@ -77,6 +77,27 @@ def test_results_hold_every_method_fraction_repeat_and_tag(finished):
     one = [r for r in rows if (r["method"], r["fraction"], r["metric"]) == ("random", "1.0", "ap")]
     tags = [float(row["value"]) for row in one if row["tag"] != "macro"]
     assert np.mean(tags) == pytest.approx(next(float(r["value"]) for r in one if r["tag"] == "macro"))
+
+
+def test_encoders_of_raw_audio_are_compared_on_waveform_chains(music, tmp_path, capsys):
+    @encoders.register("raw")
+    def _raw(**overrides):
+        return SampleCNN((8,) * 7, embed_dim=16, sample_rate=8_000)
+
+    arguments = [*ARGUMENTS, "--encoder", "raw", "--data", str(music), "--out", str(tmp_path)]
+    try:
+        with pytest.raises(SystemExit):
+            main([*arguments, "--pretexts", "simclr"])
+        assert "takes raw audio: use a chain of waveform members" in capsys.readouterr().err
+        with pytest.raises(SystemExit):
+            main([*arguments, "--pretexts", "simclr,masked", "--views", "light_waveform"])
+        assert "masked does not suit the encoder raw, which lacks normalise" in capsys.readouterr().err
+        main([*arguments, "--pretexts", "simclr,cpc", "--views", "light_waveform"])
+    finally:
+        del encoders._entries["raw"]
+    assert {row["method"] for row in _rows(tmp_path)} == {
+        "simclr", "cpc", "random", "mel_statistics", "supervised"
+    }  # fmt: skip
 
 
 def test_label_efficiency_is_what_the_comparison_reports(finished, music):

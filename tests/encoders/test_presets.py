@@ -18,19 +18,6 @@ def encoder():
 
 
 @each_preset
-def test_every_preset_keeps_the_contract(name):
-    encoder = create_encoder(name).eval()
-    assert encoder.frontend.sample_rate == encoder.sample_rate
-    clip = 0.1 * torch.randn(1, round(encoder.seconds * encoder.sample_rate))
-    with torch.no_grad():
-        embedding = encoder(clip)
-        assert embedding.shape == (1, encoder.embed_dim)
-        assert embedding.isfinite().all()
-        assert torch.equal(encoder(encoder.frontend(clip)), embedding)
-    assert encoders.entry(name).summary.endswith(".")
-
-
-@each_preset
 def test_overrides_replace_arguments(name):
     encoder = create_encoder(name, embed_dim=8)
     assert encoder.embed_dim == encoder.config["embed_dim"] == 8
@@ -43,18 +30,27 @@ def test_deezer2024_has_its_published_size():
     assert encoder(torch.zeros(2, 64_000)).shape == (2, 1024)
 
 
-def test_weights_come_from_the_global_generator():
-    def weights(seed):
-        torch.manual_seed(seed)
-        return create_encoder("tiny").stem[0].weight
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("tiny", 768_264), ("samplecnn", 2_368_512), ("convnet5", 12_361_856), ("vit_tiny", 2_693_568)],
+)
+def test_sizes_of_presets_stay(name, expected):
+    assert sum(parameter.numel() for parameter in create_encoder(name).parameters()) == expected
 
-    assert torch.equal(weights(0), weights(0))
-    assert not torch.equal(weights(0), weights(1))
+
+def test_runs_from_before_other_front_ends_and_bodies_load(encoder, tmp_path):
+    save_encoder(encoder, tmp_path)
+    description = json.loads((tmp_path / DESCRIPTION).read_text())
+    for newer in ("area_normalised", "compression", "backend"):
+        del description["arguments"]["frontend"][newer]
+    (tmp_path / DESCRIPTION).write_text(json.dumps(description))
+    audio = 0.1 * torch.randn(2, 16_000)
+    assert torch.equal(load_encoder(tmp_path)(audio), encoder.eval()(audio))
 
 
 def test_an_unknown_preset_suggests_close_ones():
-    with pytest.raises(ValueError, match=r"no encoder named 'tinny'; did you mean 'tiny'\?"):
-        create_encoder("tinny")
+    with pytest.raises(ValueError, match=r"no encoder named 'samplecn'; did you mean 'samplecnn'\?"):
+        create_encoder("samplecn")
 
 
 def test_saved_and_loaded_is_bitwise_the_same(encoder, tmp_path):
@@ -90,7 +86,7 @@ def test_saving_replaces_an_older_encoder(encoder, tmp_path):
 def test_an_unknown_class_is_not_saved(tmp_path):
     class Other(ResNet): ...
 
-    with pytest.raises(ValueError, match="cannot save a Linear: known are ResNet"):
+    with pytest.raises(ValueError, match="cannot save a Linear: known are ResNet, SampleCNN, ConvNet5, ViT"):
         save_encoder(torch.nn.Linear(1, 1), tmp_path)
     with pytest.raises(ValueError, match="cannot save a Other"):
         save_encoder(Other(8, (1,), heads=4), tmp_path)

@@ -2,10 +2,11 @@ import copy
 
 import pytest
 import torch
+import torchvision
 from torch.nn import functional as F
 
 from mvssl.encoders import ResNet
-from mvssl.encoders.resnet import AttentionPool, Bottleneck, MeanMaxPool, MeanVarianceNorm
+from mvssl.encoders.resnet import AttentionPool, Bottleneck, MeanMaxPool
 
 FRONTEND = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
 
@@ -154,16 +155,6 @@ def test_a_normalised_log_mel_keeps_nothing_of_gain_and_equaliser(audio):
     assert moved[1] < 0.01 * moved[0]
 
 
-def test_mean_variance_norm_equals_its_definition():
-    mel = torch.randn(3, 4, 50) * torch.tensor([1.0, 2.0, 3.0, 0.0])[:, None] + 5
-    out = MeanVarianceNorm()(mel)
-    for clip, normal in zip(mel.double(), out, strict=True):
-        rows = torch.stack([row - row.sum() / 50 for row in clip])
-        expected = rows / ((rows**2).sum() / (4 * 50)) ** 0.5
-        torch.testing.assert_close(normal.double(), expected, atol=1e-4, rtol=1e-3)
-    assert not out[:, 3].any()
-
-
 def test_a_normalised_encoder_stands_silence():
     encoder = micro("mean_max", normalised=True)
     silence = torch.zeros(2, 16_000, requires_grad=True)
@@ -171,3 +162,51 @@ def test_a_normalised_encoder_stands_silence():
     embedding.sum().backward()
     assert embedding.isfinite().all()
     assert silence.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("resnet18", 11_170_240), ("resnet34", 21_278_400)])
+def test_torchvision_bodies_are_torchvision_s(name, parameters):
+    """Up to the first convolution, which sums the channels of torchvision's."""
+    torch.manual_seed(0)
+    encoder = ResNet(name, pooling="mean_max", embed_dim=8, frontend=FRONTEND).eval()
+    body = torchvision.models.get_model(name).eval()
+    with torch.no_grad():
+        body.conv1.weight.copy_(encoder.stem[0].weight.repeat(1, 3, 1, 1) / 3)
+    parts = [encoder.stem[1], *encoder.stages]
+    for own, other in zip(parts, [body.bn1, body.layer1, body.layer2, body.layer3, body.layer4], strict=True):
+        other.load_state_dict(own.state_dict())
+    body.avgpool, body.fc = torch.nn.Identity(), torch.nn.Identity()
+    mel = torch.randn(2, 32, 50)
+    with torch.no_grad():
+        found, expected = encoder.feature_map(mel), body(mel[:, None].repeat(1, 3, 1, 1))
+    assert found.shape == (2, 512, 1, 2)
+    torch.testing.assert_close(found.flatten(1), expected, atol=1e-4, rtol=1e-4)
+    own = sum(p.numel() for part in (encoder.stem, encoder.stages) for p in part.parameters())
+    assert own == parameters
+
+
+def test_torchvision_bodies_take_any_size_and_either_pooling():
+    encoder = ResNet("resnet18", embed_dim=8, seconds=1.0, frontend=FRONTEND).eval()
+    assert encoder.map_channels == (64, 128, 256, 512)
+    assert encoder.config["layers"] == [2, 2, 2, 2]
+    assert encoder(torch.randn(2, 32, 1)).shape == (2, 8)
+    assert encoder(torch.randn(2, 20_000)).shape == (2, 8)
+    assert ResNet(**encoder.config).config == encoder.config
+
+
+def test_bodies_are_checked():
+    with pytest.raises(
+        ValueError, match="no torchvision body 'resnet17': known are resnet18, resnet34, resnet50"
+    ):
+        ResNet("resnet17")
+    with pytest.raises(ValueError, match=r"resnet18 has layers=\[2, 2, 2, 2\], not \[1, 1\]: leave them out"):
+        ResNet("resnet18", (1, 1))
+
+
+def test_the_front_end_may_be_named_or_another(audio):
+    for frontend in ("byola", {"class": "CQT", "n_bins": 36, "f_min": 440.0}):
+        encoder = micro("mean_max", frontend=frontend).eval()
+        again = ResNet(**encoder.config)
+        again.load_state_dict(encoder.state_dict())
+        assert again.frontend.config == encoder.frontend.config
+        assert torch.equal(again.eval()(audio), encoder(audio))

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mvssl.evaluation import TimeStatistics, mel_statistics
-from mvssl.frontends import LogMel
+from mvssl.frontends import LogMel, Waveform
 
 
 def test_statistics_equal_their_definitions():
@@ -19,6 +19,12 @@ def test_mel_statistics_embed_audio():
     embedding = mel_statistics(frontend)(audio)
     assert embedding.shape == (2, 120)
     torch.testing.assert_close(embedding, TimeStatistics()(frontend(audio)))
+
+
+def test_mel_statistics_beside_an_encoder_of_raw_audio_are_those_of_the_default_log_mel():
+    audio = 0.1 * torch.randn(2, 22_050, generator=torch.Generator().manual_seed(0))
+    expected = mel_statistics(LogMel(22_050))(audio)
+    assert torch.equal(mel_statistics(Waveform(22_050))(audio), expected)
 
 
 def test_silence_does_not_change_over_time():

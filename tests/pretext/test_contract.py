@@ -9,13 +9,28 @@ import pytest
 import torch
 from torch import nn
 
+from mvssl.encoders import ViT
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.views import chains
 
 
-@pytest.fixture(params=list_pretexts())
-def name(request):
+@pytest.fixture(params=[*list_pretexts(), "masked on a transformer"])
+def case(request):
     return request.param
+
+
+@pytest.fixture
+def name(case):
+    return case.split()[0]
+
+
+@pytest.fixture
+def encoder(case, encoder):
+    """That of the other tests, or a transformer, which some pretexts treat in another way."""
+    if "transformer" not in case:
+        return encoder
+    torch.manual_seed(0)
+    return ViT(16, depth=2, heads=2, seconds=1.0, frontend=encoder.config["frontend"])
 
 
 @pytest.fixture
@@ -219,7 +234,7 @@ def test_any_encoder_with_what_it_requires_will_do(name, small):
 @pytest.mark.parametrize("wrong", [None, "16", 16.0])
 def test_an_encoder_must_say_its_embed_dim(name, encoder, wrong):
     encoder.embed_dim = wrong
-    with pytest.raises(TypeError, match="ResNet has no integer embed_dim"):
+    with pytest.raises(TypeError, match=r"(ResNet|ViT) has no integer embed_dim"):
         create_pretext(name, encoder)
 
 

@@ -22,9 +22,11 @@ def test_the_contract_names_what_the_protocol_has():
 @pytest.mark.parametrize("frames", [31, 94, 100])
 def test_maps_have_the_channels_and_strides_they_say(frames):
     encoder = create_encoder("tiny").eval()
-    assert encoder.map_strides == (4, 8, 16, 32)
+    assert encoder.map_strides == ((4, 4), (8, 8), (16, 16), (32, 32))
     image = torch.randn(1, 64, frames)
-    for stage, (channels, stride) in enumerate(zip(encoder.map_channels, encoder.map_strides, strict=True)):
+    for stage, (channels, (stride, _)) in enumerate(
+        zip(encoder.map_channels, encoder.map_strides, strict=True)
+    ):
         expected = (1, channels, 64 // stride, -(-frames // 2) // (stride // 2))
         assert encoder.feature_map(image, stage).shape == expected
     assert torch.equal(encoder.feature_map(image, 3), encoder.feature_map(image))

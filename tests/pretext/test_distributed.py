@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from mvssl.distributed import convert_batch_norms
-from mvssl.encoders import ResNet
+from mvssl.encoders import ResNet, ViT
 from mvssl.pretext import list_pretexts, pretexts
 
 BATCH, STEPS = 12, 3
@@ -25,6 +25,7 @@ CASES = {
     **STUDIES,
     "swav with a queue": ("swav", {"queue_size": 12}),
     "dino, a short view": ("dino", {}),
+    "masked on a transformer": ("masked", {}),
 }
 
 
@@ -69,8 +70,10 @@ def pretexts_by_case(small):
     # Only the encoder is converted, as a user would: heads have the right batch norms from the start.
     encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
     encoder = convert_batch_norms(encoder.double())
+    transformer = ViT(16, depth=2, heads=2, seconds=1.0, frontend=frontend)
     return {
-        case: small(name, copy.deepcopy(encoder), **more).double() for case, (name, more) in CASES.items()
+        case: small(name, copy.deepcopy(transformer if "transformer" in case else encoder), **more).double()
+        for case, (name, more) in CASES.items()
     }
 
 

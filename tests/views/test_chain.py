@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import CQT, LogMel, Waveform, create_frontend
 from mvssl.seeding import hash_keys
 from mvssl.views import (
     Adjacent,
@@ -91,6 +91,29 @@ def test_views_are_audio_or_log_mels(views, frontend):
         assert view.dtype == torch.float32
         assert view.isfinite().all()
         assert not view.requires_grad
+
+
+@pytest.mark.parametrize("name", chains.names())
+@pytest.mark.parametrize("kind", ["cqt", "musicnn", "deezer2024"])
+def test_chains_work_on_any_log_spectrogram(name, kind):
+    front_end = CQT(n_bins=36, f_min=440.0, hop_length=160) if kind == "cqt" else create_frontend(kind)
+    views = chain(name, LENGTH).bind(front_end)
+    for view in views(crops_for(views)):
+        if view.ndim == 3:
+            assert view.isfinite().all()
+            assert view.min() >= front_end.silence - 1e-4
+
+
+@pytest.mark.parametrize("name", chains.names())
+def test_chains_on_log_mels_refuse_an_encoder_of_raw_audio(name):
+    views = chain(name, LENGTH)
+    if views.spectrogram:
+        with pytest.raises(ValueError, match=r"takes raw audio: use .* such as 'light_waveform'"):
+            views.bind(Waveform(22_050))
+        return
+    views.bind(Waveform(22_050))
+    assert {member.sample_rate for member in views.waveform if hasattr(member, "sample_rate")} <= {22_050}
+    assert all(view.ndim == 2 for view in views(crops_for(views)))
 
 
 def test_crops_are_untouched(views):

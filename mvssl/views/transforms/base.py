@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import uniform
 
 Params = dict[str, Tensor]
@@ -65,7 +65,7 @@ class Transform(nn.Module, ABC):
                     f"{type(self).__name__}: {name}=({low}, {high}) is not a range it can draw from"
                 )
         self.p, self.ranges = p, {name: (low, high) for name, (low, high) in ranges.items()}
-        self.frontend: LogMel | None = None
+        self.frontend: Frontend | None = None
         self.frozen: Params | None = None
 
     @property
@@ -73,10 +73,10 @@ class Transform(nn.Module, ABC):
         """Seconds of input, at most, that a second of output is made of; above 1 for what plays faster."""
         return 1.0
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         """Tells the transform which front end made the log-mels that it will get, and the sample rate."""
         # Hidden from nn.Module: the front end belongs to the encoder.
-        object.__setattr__(self, "frontend", frontend)
+        object.__setattr__(self, "frontend", frontend if isinstance(frontend, Frontend) else None)
         if hasattr(self, "sample_rate"):
             self.sample_rate = frontend.sample_rate
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import hash_keys, uniform
 from mvssl.views.transforms.base import Params, Transform, column
 
@@ -58,7 +58,7 @@ class OneOf(Transform):
     def reach(self) -> float:
         return max(member.reach for member in self.transforms)
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         super().bind(frontend)
         for member in self.transforms:
             member.bind(frontend)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
 from mvssl.views.transforms.signal import delayed, fast_size, in_pieces
@@ -92,7 +92,7 @@ class Reverb(Transform):
         self.sample_rate = sample_rate
         self.register_buffer("noise", torch.empty(0), persistent=False)
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         super().bind(frontend)
         self.noise = torch.empty(0)
 

@@ -40,8 +40,7 @@ class Filter(Transform):
             centres = self.frontend.centre_frequencies
             decibels = 10 * self.response(centres, params).clamp_min(1e-12).log10()
             # Zero in the dead bins that some published front ends have.
-            shift = decibels * (centres > 0) / self.frontend.std
-            return (x + shift.unsqueeze(2)).clamp_min_(self.frontend.silence)
+            return self.frontend.amplified(x, (decibels * (centres > 0)).unsqueeze(2))
         # Padded against wrap-around: the end of a crop must not leak into its beginning.
         size = fast_size(x.shape[1] + self.sample_rate // 20)
         frequencies = torch.fft.rfftfreq(size, 1 / self.sample_rate, device=x.device)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.views.transforms.base import Params, Range, Transform, column
 
 Fill = Literal["mean", "silence", "zero"]
@@ -22,7 +22,7 @@ def check_fill(fill: Fill) -> None:
 
 
 def filling(
-    fill: Fill, mel: Tensor, frontend: LogMel, visible: Tensor | None = None, axes: tuple[int, ...] = (1, 2)
+    fill: Fill, mel: Tensor, frontend: Frontend, visible: Tensor | None = None, axes: tuple[int, ...] = (1, 2)
 ) -> Tensor:
     """The values of a filling, to be combined with log-mels.
 
@@ -63,9 +63,9 @@ class MelTransform(Transform):
         super().__init__(p, **ranges)
         self.live: Tensor | None = None
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         super().bind(frontend)
-        live = frontend.centre_frequencies > 0
+        live = torch.tensor(True) if self.frontend is None else self.frontend.centre_frequencies > 0
         self.live = None if live.all() else live.nonzero().squeeze(1)
 
 
@@ -106,7 +106,7 @@ class LinearFader(LiveMelTransform):
         assert self.frontend is not None
         share = torch.linspace(0, 1, mel.shape[2], device=mel.device)
         gain = torch.lerp(column(params["start_db"], 3), column(params["end_db"], 3), share)
-        return mel + gain / self.frontend.std
+        return self.frontend.amplified(mel, gain)
 
 
 class RandomResizeCrop(LiveMelTransform):
@@ -219,7 +219,7 @@ class Mixup(MelTransform):
         self.count = 0  # of all inputs so far; no tensor, because asking one would wait for the device
         self.register_buffer("bank", torch.empty(0), persistent=False)
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         super().bind(frontend)
         self.bank, self.count = torch.empty(0), 0
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvssl.frontends import LogMel
+from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
 from mvssl.views.transforms.signal import fast_size, in_pieces, rms, tilted
@@ -42,7 +42,7 @@ class Noise(Transform):
         self.sample_rate = sample_rate
         self.register_buffer("recording", torch.empty(0), persistent=False)
 
-    def bind(self, frontend: LogMel) -> None:
+    def bind(self, frontend: Frontend | Waveform) -> None:
         super().bind(frontend)
         self.recording = torch.empty(0)
 
@@ -84,6 +84,6 @@ class Noise(Transform):
             return samples
         assert self.frontend is not None
         with torch.no_grad():
-            device = self.frontend.window.device
+            device = self.frontend.centre_frequencies.device
             power = self.frontend.power(self.frontend(0.1 * samples[None].to(device)))[0]
         return power / power.mean(1, keepdim=True).clamp_min(1e-12)

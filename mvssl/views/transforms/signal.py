@@ -7,7 +7,7 @@ import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
 
-from mvssl.frontends import CACHED_SAMPLES
+from mvssl.frontends.base import CACHED_SAMPLES
 from mvssl.views.transforms.base import Params
 
 NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel

@@ -3,7 +3,7 @@ import pytest
 import torch
 from drawn import always, keys
 
-from mvssl.encoders.resnet import MeanVarianceNorm
+from mvssl.encoders.base import MeanVarianceNorm
 from mvssl.frontends import LogMel
 from mvssl.patches import draw_masks
 from mvssl.views.transforms import FrequencyMask, PatchMask, TimeMask

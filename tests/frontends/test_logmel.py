@@ -6,8 +6,7 @@ import pytest
 import torch
 import torchaudio
 
-from mvssl import frontends
-from mvssl.frontends import LogMel
+from mvssl.frontends import LogMel, base
 
 SETTINGS = {
     "default": {},
@@ -15,6 +14,10 @@ SETTINGS = {
     "band": {"sample_rate": 22_050, "n_fft": 2048, "n_mels": 96, "f_min": 60.0, "f_max": 8_000.0},
     "scaled": {"mean": -31.5, "std": 9.0, "floor_db": -100.0, "window_normalised": True},
     "top_db": {"top_db": 40.0},
+    "log1p": {"compression": "log1p", "mean": 0.5, "std": 0.8},
+    "peaks": {"area_normalised": False},
+    "nnaudio": {"backend": "nnaudio"},
+    "nnaudio, small": {"backend": "nnaudio", "n_fft": 512, "hop_length": 320, "n_mels": 32},
 }
 
 
@@ -36,13 +39,17 @@ def audio():
 
 
 def librosa_log_mel(audio, sample_rate=16_000, n_fft=1024, hop_length=512, n_mels=64, f_min=0.0, f_max=None,
-                    floor_db=-70.0, top_db=None, window_normalised=False, mean=-20.0, std=20.0):  # fmt: skip
+                    floor_db=-70.0, top_db=None, window_normalised=False, area_normalised=True,
+                    compression="decibels", mean=-20.0, std=20.0, backend=None):  # fmt: skip
     power = librosa.feature.melspectrogram(
         y=audio.numpy().astype(np.float64), sr=sample_rate, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels,
-        fmin=f_min, fmax=f_max, power=2.0, htk=False, norm="slaney", pad_mode="reflect",
+        fmin=f_min, fmax=f_max, power=2.0, htk=False, norm="slaney" if area_normalised else None,
+        pad_mode="reflect",
     )  # fmt: skip
     if window_normalised:
         power = power / (librosa.filters.get_window("hann", n_fft) ** 2).sum()
+    if compression == "log1p":
+        return (np.log10(1 + 10_000 * power) - mean) / std
     decibels = 10 * np.log10(np.maximum(power, 10 ** (floor_db / 10)))
     if top_db is not None:
         decibels = np.maximum(decibels, decibels.max(axis=(1, 2), keepdims=True) - top_db)
@@ -66,7 +73,8 @@ def test_it_equals_torchaudio(audio, settings):
     made_of = front_end.config
     power = torchaudio.transforms.MelSpectrogram(
         made_of["sample_rate"], made_of["n_fft"], hop_length=made_of["hop_length"], f_min=made_of["f_min"],
-        f_max=made_of["f_max"], n_mels=made_of["n_mels"], norm="slaney", mel_scale="slaney",
+        f_max=made_of["f_max"], n_mels=made_of["n_mels"], mel_scale="slaney",
+        norm="slaney" if made_of["area_normalised"] else None,
         normalized="window" if made_of["window_normalised"] else False,
     )(audio)  # fmt: skip
     torch.testing.assert_close(front_end(audio), front_end.scale(power), atol=5e-3, rtol=0)
@@ -82,7 +90,7 @@ def test_a_clip_does_not_depend_on_its_batch(audio, settings):
 @pytest.mark.parametrize("cached", [1, 100_000, 2**30])
 def test_clips_at_once_do_not_matter(audio, cached, monkeypatch):
     expected = LogMel()(audio)
-    monkeypatch.setattr(frontends, "CACHED_SAMPLES", cached)
+    monkeypatch.setattr(base, "CACHED_SAMPLES", cached)
     torch.testing.assert_close(LogMel()(audio), expected, atol=1e-5, rtol=0)
 
 
@@ -174,12 +182,12 @@ def test_dead_bins_are_refused_unless_they_are_meant():
 
 
 def test_clips_shorter_than_half_a_window_are_refused():
-    with pytest.raises(ValueError, match="clips of 512 samples: more than half of n_fft=1024 are needed"):
+    with pytest.raises(ValueError, match="clips of 512 samples: more than half a window, 512 samples, are "):
         LogMel()(torch.zeros(1, 512))
 
 
-def test_it_has_nothing_to_save_or_train():
-    front_end = LogMel()
+def test_it_has_nothing_to_save_or_train(settings):
+    front_end = LogMel(**settings)
     assert not front_end.state_dict()
     assert not list(front_end.parameters())
 
@@ -204,3 +212,34 @@ def test_frames_further_away_than_the_overlap_share_no_sample(n_fft, hop_length,
     moved = (frontend(changed) != frontend(audio)).any(1).nonzero()[:, 1]
     assert moved.min() >= middle - overlap
     assert moved.max() <= middle + overlap
+
+
+def test_backends_are_one_front_end(audio, capsys):
+    ours, other = LogMel(), LogMel(backend="nnaudio")
+    torch.testing.assert_close(other(audio), ours(audio), atol=5e-3, rtol=0)
+    assert other.config == {**ours.config, "backend": "nnaudio"}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_names_and_what_goes_together_are_checked():
+    with pytest.raises(ValueError, match="backend='sox': use 'torchaudio' or 'nnaudio'"):
+        LogMel(backend="sox")
+    with pytest.raises(ValueError, match="compression='root': use 'decibels' or 'log1p'"):
+        LogMel(compression="root")
+    with pytest.raises(ValueError, match="top_db=80 goes with compression='decibels' only"):
+        LogMel(compression="log1p", top_db=80.0)
+
+
+def test_amplified_bands_are_those_of_louder_audio(audio, settings):
+    """Where nothing is near a floor."""
+    front_end = LogMel(**settings)
+    noise = audio[:1]
+    gain = torch.full((1, front_end.n_mels, 1), 6.0)
+    louder = front_end(10 ** (6 / 20) * noise)
+    torch.testing.assert_close(front_end.amplified(front_end(noise), gain), louder, atol=1e-3, rtol=0)
+
+
+def test_amplified_bands_stay_above_silence(audio, settings):
+    front_end = LogMel(**settings)
+    softer = front_end.amplified(front_end(audio), torch.full((4, front_end.n_mels, 1), -200.0))
+    torch.testing.assert_close(softer, torch.full_like(softer, front_end.silence), atol=1e-5, rtol=0)

@@ -15,7 +15,8 @@ import torch
 from mvssl.data.synthetic import render_corpus
 from mvssl.encoders import ResNet
 
-torch.set_num_threads(int(os.environ.get("MVSSL_TEST_THREADS", "2")))
+# Several processes of pytest-xdist have the cores already.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -212,11 +212,17 @@ def pretrain(
         precision: Of the encoder: auto, fp32 or bf16.
         workers: Processes that read audio; by default none on a CPU-only machine.
         chunk: Most tracks that are encoded at a time; by default the whole batch.
+
+    Raises:
+        ValueError: If an argument is wrong, or the encoder lacks what the pretext requires.
     """
     arguments = dict(locals())
     folder = Path(out)
     torch.manual_seed(seed)
-    model = create_pretext(pretext, create_encoder(encoder))
+    try:
+        model = create_pretext(pretext, create_encoder(encoder))
+    except TypeError as error:  # the encoder lacks what the pretext requires
+        raise ValueError(f"{pretext} does not suit the encoder {encoder}: {error}") from error
     views = model.chain if views is None else views
     crops = chain(
         views, model.encoder.seconds, n_views, sampler, min_gap=min_gap, max_gap=max_gap, short=short  # type: ignore[arg-type]

@@ -189,6 +189,11 @@ def test_the_chain_is_recorded_by_name(asked, recorded, music, tmp_path, monkeyp
         assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["views"] == recorded
 
 
+def test_a_pretext_that_the_encoder_does_not_suit_is_refused(music, tmp_path):
+    with pytest.raises(ValueError, match=r"masked_latent does not suit the encoder samplecnn: .*feature_map"):
+        pretrain(str(music), "masked_latent", "samplecnn", steps=1, out=str(tmp_path))
+
+
 class _Collapsed(Pretext):
     def forward(self, views):
         embeddings = [0 * self.encoder(view) + 1 for view in views]
@@ -346,7 +351,7 @@ def test_samplers_from_the_command_line(asked, expected, micro, music, tmp_path,
     main([*micro, "--data", str(music), "--out", str(tmp_path / "run"), *asked])
     assert seen == [expected] * 2
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["sampler"] == (asked[1] if asked else "random")
+    assert config["sampler"] == (asked[1] if asked else None)
 
 
 def test_samplers_are_listed(capsys):

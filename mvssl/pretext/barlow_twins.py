@@ -18,7 +18,8 @@ class BarlowTwins(Pretext):
 
     Args:
         encoder: Encoder to train.
-        hidden_dim: Size of the two hidden layers of the projector; the paper uses 8192.
+        hidden_dim: Size of the two hidden layers of the projector; the paper uses 8192, deezer2024
+            1024.
         projection_dim: Size of the projector's output; the paper uses 8192, deezer2024 2048.
         lambda_: Weight of the redundancy term, see :func:`mvssl.functional.barlow_twins`; 5e-3 is the
             paper's.
@@ -33,11 +34,15 @@ class BarlowTwins(Pretext):
     learning_rate = 1e-3
     paper_views = "two crops of an image as BYOL's: flip, colour jitter, greyscale, blur, solarisation"
 
-    @presets(deezer2024={"projection_dim": 2048, "lambda_": 1.0, "reduction": "mean", "correction": 1})
+    @presets(
+        deezer2024={
+            "hidden_dim": 1024, "projection_dim": 2048, "lambda_": 1.0, "reduction": "mean", "correction": 1
+        }
+    )  # fmt: skip
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 1024,
+        hidden_dim: int = 512,
         projection_dim: int = 1024,
         lambda_: float = 5e-3,
         reduction: Literal["sum", "mean"] = "sum",

@@ -19,7 +19,8 @@ class VICReg(Pretext):
 
     Args:
         encoder: Encoder to train.
-        hidden_dim: Size of the two hidden layers of the expander; the paper uses 8192.
+        hidden_dim: Size of the two hidden layers of the expander; the paper uses 8192, deezer2024
+            1024.
         projection_dim: Size of the expander's output; the paper uses 8192, deezer2024 2048.
         invariance: Weight of the invariance term; deezer2024 1.
         variance: Weight of the variance term; deezer2024 1.
@@ -38,14 +39,14 @@ class VICReg(Pretext):
 
     @presets(
         deezer2024={
-            "projection_dim": 2048, "invariance": 1.0, "variance": 1.0, "redundancy": "correlation",
-            "eps": 1e-5,
+            "hidden_dim": 1024, "projection_dim": 2048, "invariance": 1.0, "variance": 1.0,
+            "redundancy": "correlation", "eps": 1e-5,
         }
     )  # fmt: skip
     def __init__(
         self,
         encoder: nn.Module,
-        hidden_dim: int = 1024,
+        hidden_dim: int = 512,
         projection_dim: int = 1024,
         invariance: float = 25.0,
         variance: float = 25.0,

@@ -8,7 +8,7 @@ ROOT = DOCUMENT.parents[2]
 TWO = {"pretext": "simclr", "views": 2}
 MEASURED = {
     "environment": {"gpu": None, "processor": "Abacus", "threads": 2, "versions": {"torch": "2.11.0"}},
-    "settings": {"precision": "fp32"},
+    "settings": {"precision": "fp32", "rounds": 3},
     "rows": [
         {"level": level, **TWO, "batch": batch, "time_ratio": time, "memory_ratio": 1.1}
         for level, batch, time in (("encoder", 64, 7.0), ("encoder", 256, 1.034), ("projection", 256, 3.0))

@@ -189,16 +189,17 @@ def _views(case: Case, shape: Sequence[int]) -> list[Tensor]:
 
 
 def _seconds(pretext: Pretext, steps: Steps, rounds: int) -> list[list[float]]:
-    """Seconds of each step in each round; the steps take turns."""
+    """Seconds of each step in each round but the first, which warms up; the steps take turns."""
     seconds: list[list[float]] = [[] for _ in steps]
-    for _ in range(rounds):
+    for turn in range(rounds + 1):
         for step, spent in zip(steps, seconds, strict=True):
             pretext.zero_grad()
             _wait()
             start = time.perf_counter()
             step()
             _wait()
-            spent.append(time.perf_counter() - start)
+            if turn:
+                spent.append(time.perf_counter() - start)
     return seconds
 
 

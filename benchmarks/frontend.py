@@ -9,12 +9,12 @@ machine slows all of them, and medians are kept.
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchaudio
+from timing import alternate
 
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.frontends import CQT, LogMel
@@ -33,16 +33,8 @@ def main() -> None:
     keep_freed_memory()
     audio = 0.1 * torch.randn(options.batch_size, round(options.seconds * RATE), device=default_device())
     ways = candidates(audio)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
     with torch.no_grad():
-        for turn in range(options.rounds + 1):
-            for name, work in ways.items():
-                _wait()
-                start = time.perf_counter()
-                work()
-                _wait()
-                if turn:
-                    seconds[name].append(time.perf_counter() - start)
+        seconds = dict(zip(ways, alternate(list(ways.values()), options.rounds), strict=True))
     base = seconds["ours, torchaudio"]
     rows = {
         name: {
@@ -83,11 +75,6 @@ def candidates(audio: torch.Tensor) -> dict[str, Callable[[], object]]:
             for clip in clips
         ]
     return ways
-
-
-def _wait() -> None:
-    if default_device().type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ import argparse
 import copy
 import json
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from timing import alternate
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -132,7 +132,7 @@ def _beside_the_encoder(name: str, case: Case, options: argparse.Namespace) -> d
 
     steps = (bare, lambda: pretext(views).loss.backward())
     alone_mib, whole_mib = _peaks(pretext, steps)  # first: the kernels are warm afterwards
-    alone, whole = _seconds(pretext, steps, options.rounds)
+    alone, whole = alternate(steps, options.rounds, pretext.zero_grad)
     return {
         "time_ratio": round(statistics.median(b / a for a, b in zip(alone, whole, strict=True)), 3),
         "memory_ratio": round(whole_mib / alone_mib, 3),
@@ -146,7 +146,7 @@ def _heads_and_loss(name: str, case: Case, options: argparse.Namespace) -> dict[
     pretext, views = _on_features(name, case, options)
     steps = [lambda: pretext(views).loss.backward()]
     (mib,) = _peaks(pretext, steps)
-    (seconds,) = _seconds(pretext, steps, options.rounds)
+    (seconds,) = alternate(steps, options.rounds, pretext.zero_grad)
     return {"pretext_ms": _median_ms(seconds), "pretext_mib": round(mib, 1)}
 
 
@@ -159,8 +159,7 @@ def _compiled(name: str, case: Case, options: argparse.Namespace) -> dict[str, A
     compiled = torch.compile(copy.deepcopy(pretext), backend=options.compile)
     expected, loss = pretext(views).loss.item(), compiled(views).loss.item()
     steps = [lambda: pretext(views).loss.backward(), lambda: compiled(views).loss.backward()]
-    _seconds(pretext, steps, rounds=1)
-    eager, fast = _seconds(pretext, steps, options.rounds)
+    eager, fast = alternate(steps, options.rounds, pretext.zero_grad)
     return {
         "backend": options.compile, "graph_breaks": breaks.graph_break_count,
         "reasons": [str(reason.reason).splitlines()[0] for reason in breaks.break_reasons],
@@ -186,21 +185,6 @@ def _needs_more(name: str) -> bool:
 def _views(case: Case, shape: Sequence[int]) -> list[Tensor]:
     views, tracks = case
     return [torch.randn(tracks, *shape, device=default_device()) for _ in range(views)]
-
-
-def _seconds(pretext: Pretext, steps: Steps, rounds: int) -> list[list[float]]:
-    """Seconds of each step in each round but the first, which warms up; the steps take turns."""
-    seconds: list[list[float]] = [[] for _ in steps]
-    for turn in range(rounds + 1):
-        for step, spent in zip(steps, seconds, strict=True):
-            pretext.zero_grad()
-            _wait()
-            start = time.perf_counter()
-            step()
-            _wait()
-            if turn:
-                spent.append(time.perf_counter() - start)
-    return seconds
 
 
 def _peaks(pretext: Pretext, steps: Steps) -> list[float]:
@@ -250,11 +234,6 @@ def _passes(pretext: Pretext, views: list[Tensor]) -> float:
 
 def _median_ms(seconds: list[float]) -> float:
     return round(1000 * statistics.median(seconds), 1)
-
-
-def _wait() -> None:
-    if default_device().type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _verdict(rows: list[dict[str, Any]]) -> str:

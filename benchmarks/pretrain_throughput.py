@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from timing import wait
 
 from mvssl.data import Batch, loader, open_corpus
 from mvssl.device import default_device, default_workers, keep_freed_memory, uses_bf16
@@ -71,14 +72,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         batch = next(batches).to(device)
         read = time.perf_counter()
         made = views(batch)
-        _wait(device)
+        wait()
         ready = time.perf_counter()
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             output = pretext(made)
         output.loss.backward()
         optimiser.step()
         optimiser.zero_grad()
-        _wait(device)
+        wait()
         for name, spent in zip(
             seconds, (read - start, ready - read, time.perf_counter() - ready), strict=True
         ):
@@ -110,17 +111,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _rate(step: Callable[[], None], steps: int, per_step: int, device: torch.device) -> float:
-    _wait(device)
+    wait()
     start = time.perf_counter()
     for _ in range(steps):
         step()
-    _wait(device)
+    wait()
     return steps * per_step / (time.perf_counter() - start)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ The two of each pair alternate, so that a busy machine slows both, and medians a
 import argparse
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ import soundfile
 import torch
 from audiomentations.core.transforms_interface import BaseWaveformTransform
 from numpy.typing import NDArray
+from timing import alternate
 
 from mvssl.data import read_audio, synthetic
 from mvssl.device import default_device, keep_freed_memory
@@ -125,7 +125,7 @@ def clmr(options: argparse.Namespace) -> dict[str, Any]:
             for clip in clips.numpy():
                 compose(clip)
 
-        ours_s, theirs_s = alternate(ours, theirs, options.rounds)
+        ours_s, theirs_s = alternate([ours, theirs], options.rounds)
     return {
         "ratio": round(statistics.median(b / a for a, b in zip(ours_s, theirs_s, strict=True)), 2),
         "mvssl views/s": round(len(clips) / statistics.median(ours_s)),
@@ -139,7 +139,7 @@ def members(options: argparse.Namespace) -> dict[str, float]:
     found = {}
     for member in chain("clmr", options.seconds).waveform:
         member.p = 1.0
-        seconds, _ = alternate(lambda member=member: member(clips), lambda: None, options.rounds)
+        (seconds,) = alternate([lambda member=member: member(clips)], options.rounds)
         found[type(member).__name__] = round(1000 * statistics.median(seconds) / len(clips), 3)
     return found
 
@@ -157,7 +157,7 @@ def light(options: argparse.Namespace) -> dict[str, Any]:
     def step() -> None:
         encoder(mels).square().mean().backward()
 
-    chain_s, step_s = alternate(made, step, 2 * options.rounds)
+    chain_s, step_s = alternate([made, step], 2 * options.rounds)
     return {
         "share of the step": round(statistics.median(a / b for a, b in zip(chain_s, step_s, strict=True)), 3),
         "chain and front end, ms per view": round(1000 * statistics.median(chain_s) / len(mels), 3),
@@ -170,27 +170,6 @@ def music(count: int, seconds: float) -> torch.Tensor:
     corpus = synthetic(progress=True)
     clips = [read_audio(corpus.path(item), 0.0, seconds, RATE) for item in range(count)]
     return torch.from_numpy(np.stack(clips))
-
-
-def alternate(
-    first: Callable[[], object], second: Callable[[], object], rounds: int
-) -> tuple[list[float], list[float]]:
-    """Seconds of each call; the two take turns, and the first turn does not count."""
-    seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(rounds + 1):
-        for work, spent in zip((first, second), seconds, strict=True):
-            _wait()
-            start = time.perf_counter()
-            work()
-            _wait()
-            if turn:
-                spent.append(time.perf_counter() - start)
-    return seconds
-
-
-def _wait() -> None:
-    if default_device().type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

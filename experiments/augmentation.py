@@ -22,11 +22,18 @@ parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--out", type=Path, default=Path("runs/augmentation"))
 options = parser.parse_args()
 
+
+def report(name: str, encoder: mvssl.encoders.Encoder) -> None:
+    found = label_efficiency(encoder, corpus)
+    print(name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)
+
+
 corpus = synthetic(progress=True)
 for normalised, views, seed in product((False, True), ("crops", "light"), options.seeds):
     torch.manual_seed(seed)
     pretext = SimCLR(mvssl.create_encoder("tiny", normalised=normalised))
     out = options.out / f"{views}-{'normalised' if normalised else 'plain'}-{seed}"
+    if views == "crops":
+        report(f"untrained-{out.name}", pretext.encoder)
     mvssl.fit(pretext, corpus, views, steps=options.steps, seed=seed, out=out, resume=True)
-    found = label_efficiency(pretext.encoder, corpus)
-    print(out.name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)
+    report(out.name, pretext.encoder)

@@ -21,7 +21,7 @@ parser.add_argument("--out", type=Path, default=Path("runs/byol"))
 options = parser.parse_args()
 
 
-def report(name: str, encoder: mvssl.encoders.ResNet) -> None:
+def report(name: str, encoder: mvssl.encoders.Encoder) -> None:
     found = label_efficiency(encoder, corpus)
     print(name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)
 

@@ -35,7 +35,7 @@ corpus = synthetic(progress=True)
 rows: dict[str, dict[str, float]] = {}
 
 
-def judge(name: str, encoder: mvssl.encoders.ResNet) -> None:
+def judge(name: str, encoder: mvssl.encoders.Encoder) -> None:
     rows[name] = causes_kept(encoder, corpus, seconds=encoder.seconds, sample_rate=encoder.sample_rate)
     print(name, {aspect: round(value, 3) for aspect, value in rows[name].items()}, flush=True)
 

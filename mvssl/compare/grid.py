@@ -25,6 +25,7 @@ from mvssl.encoders import Encoder, create_encoder
 from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
 from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
+from mvssl.pretext.base import require_suitable
 from mvssl.seeding import hash_keys
 from mvssl.training import fit, read_metrics
 from mvssl.training.fit import budget
@@ -160,11 +161,14 @@ class Grid:
         keep_freed_memory()
         self.settings, self.out = settings, out
         self.started = time.time()
-        self._require_what_pretexts_need()
-        self.views = self._chain(self._encoder(0))
+        nominal = self._encoder(0)  # says lengths and rates; it is never trained
+        for name in settings.pretexts:
+            require_suitable(name, nominal)
+        self.seconds, self.sample_rate = nominal.seconds, nominal.sample_rate
+        self.views = self._chain(nominal)
         settings.claim(out)
         # Probes and the supervised baseline take whole crops of every track.
-        needed = max(self.views.sampler.min_seconds, self._encoder(0).seconds)
+        needed = max(self.views.sampler.min_seconds, self.seconds)
         self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
         self.corpus.require_labels()
         if any(pretexts.entry(name).target.needs_groups for name in settings.pretexts):
@@ -172,7 +176,7 @@ class Grid:
         self.remarks = remarks(self.corpus, self.views.sampler)
         self._remember_corpus()
         if settings.prepare:
-            self.corpus = prepare(self.corpus, out / "audio", self._encoder(0).sample_rate, progress=True)
+            self.corpus = prepare(self.corpus, out / "audio", self.sample_rate, progress=True)
         self.rows = {split: self.corpus.indices(split) for split in ("train", "valid", "test")}
         if settings.batch_size > len(self.rows["train"]):
             raise CorpusError(
@@ -213,17 +217,6 @@ class Grid:
         torch.manual_seed(seed)
         return create_encoder(self.settings.encoder)
 
-    def _require_what_pretexts_need(self) -> None:
-        """Refuses pretexts that the encoder does not suit, before any of the others has run."""
-        encoder = self._encoder(0)
-        for name in self.settings.pretexts:
-            requires = pretexts.entry(name).target.requires
-            if lacks := [attribute for attribute in requires if not hasattr(encoder, attribute)]:
-                raise ValueError(
-                    f"{name} does not suit the encoder {self.settings.encoder}, which lacks "
-                    f"{', '.join(lacks)}: leave one of them out"
-                )
-
     def _chain(self, encoder: Encoder) -> ViewChain:
         s = self.settings
         views = chain(s.views, encoder.seconds, s.n_views, s.sampler, **s.sampler_options)
@@ -258,10 +251,9 @@ class Grid:
 
     def _probe(self, encode: torch.nn.Module) -> NDArray[np.float64]:
         """Embeds the corpus and scores the test split for every label subset."""
-        nominal = self._encoder(0)
         return probe_subsets(
             encode.to(default_device()), self.corpus, self.subsets,
-            seconds=nominal.seconds, sample_rate=nominal.sample_rate,
+            seconds=self.seconds, sample_rate=self.sample_rate,
         )  # fmt: skip
 
     def _supervised(self, cell: Cell) -> None:

@@ -87,12 +87,17 @@ class Pretext(nn.Module):
             raise TypeError(
                 f"{type(encoder).__name__} has no integer embed_dim: set it to the size of its output"
             )
-        if missing := [name for name in self.requires if not hasattr(encoder, name)]:
+        if missing := self.lacking(encoder):
             raise TypeError(
                 f"{type(self).__name__} needs an encoder with {', '.join(self.requires)}: "
                 f"{type(encoder).__name__} lacks {', '.join(missing)}"
             )
         self.encoder = encoder
+
+    @classmethod
+    def lacking(cls, encoder: nn.Module) -> list[str]:
+        """What an encoder lacks of what this pretext requires."""
+        return [name for name in cls.requires if not hasattr(encoder, name)]
 
     @property
     def embed_dim(self) -> int:
@@ -200,6 +205,19 @@ def register_pretext(name: str, *, paper: str = "", summary: str = "") -> Callab
 def list_pretexts(pattern: str = "*") -> list[str]:
     """Names of registered pretexts that match a shell-style pattern."""
     return pretexts.names(pattern)
+
+
+def require_suitable(name: str, encoder: nn.Module) -> None:
+    """Checks that an encoder has what a registered pretext requires, before anything is made.
+
+    Raises:
+        ValueError: If it lacks something, or there is no such pretext.
+    """
+    if missing := pretexts.entry(name).target.lacking(encoder):
+        raise ValueError(
+            f"{name} does not suit the encoder, a {type(encoder).__name__} without {', '.join(missing)}: "
+            "choose another pretext or encoder"
+        )
 
 
 def create_pretext(name: str, encoder: nn.Module, **kwargs: Any) -> Pretext:

@@ -14,6 +14,7 @@ from mvssl.data import Batch, Corpus, Problem, loader, open_corpus, remarks
 from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
 from mvssl.encoders import create_encoder, save_encoder
 from mvssl.pretext import Pretext, create_pretext
+from mvssl.pretext.base import require_suitable
 from mvssl.pretext.chunks import require_chunks
 from mvssl.training.run import environment, prepare_run, write_json, write_text
 from mvssl.views import ViewChain, chain
@@ -219,10 +220,9 @@ def pretrain(
     arguments = dict(locals())
     folder = Path(out)
     torch.manual_seed(seed)
-    try:
-        model = create_pretext(pretext, create_encoder(encoder))
-    except TypeError as error:  # the encoder lacks what the pretext requires
-        raise ValueError(f"{pretext} does not suit the encoder {encoder}: {error}") from error
+    network = create_encoder(encoder)
+    require_suitable(pretext, network)
+    model = create_pretext(pretext, network)
     views = model.chain if views is None else views
     crops = chain(
         views, model.encoder.seconds, n_views, sampler, min_gap=min_gap, max_gap=max_gap, short=short  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """View chains by name: ours, and those of papers with their own crops, ranges and probabilities."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from mvssl.registry import Registry
@@ -28,10 +29,24 @@ from mvssl.views.transforms import (
 
 Maker = Callable[[Crops], ViewChain]
 
-chains: Registry[Maker] = Registry("view chain", group="mvssl.chains")
-"""View chains by name; installed packages add theirs through the entry-point group ``mvssl.chains``."""
 
-_samplers: dict[str, tuple[str, dict[str, Any]]] = {}
+@dataclass(frozen=True)
+class ChainRecipe:
+    """How a named chain is made.
+
+    Attributes:
+        make: From a sampler to a chain.
+        sampler: Where crops come from unless users say otherwise, one of ``samplers.names()``.
+        options: Of that sampler.
+    """
+
+    make: Maker
+    sampler: str
+    options: dict[str, Any]
+
+
+chains: Registry[ChainRecipe] = Registry("view chain", group="mvssl.chains")
+"""View chains by name; installed packages add theirs through the entry-point group ``mvssl.chains``."""
 
 
 def register_chain(
@@ -50,8 +65,8 @@ def register_chain(
     """
 
     def add(make: Maker) -> Maker:
-        chains.register(name, paper=paper)(make)
-        _samplers[name] = sampler, options
+        summary = (make.__doc__ or "").strip().partition("\n")[0]
+        chains.register(name, paper=paper, summary=summary)(ChainRecipe(make, sampler, options))
         return make
 
     return add
@@ -72,12 +87,10 @@ def chain(
     Raises:
         ValueError: If a name is unknown, or the sampler takes no such option.
     """
-    make = chains.entry(name).target
-    own, defaults = _samplers.get(name, ("random", {}))
-    if sampler is None or sampler == own:
-        given = {option: value for option, value in options.items() if value is not None}
-        return make(create_sampler(own, length, n_views, **{**defaults, **given}))
-    return make(create_sampler(sampler, length, n_views, **options))
+    recipe = chains.entry(name).target
+    if sampler in (None, recipe.sampler):
+        options = {**recipe.options, **{key: value for key, value in options.items() if value is not None}}
+    return recipe.make(create_sampler(sampler or recipe.sampler, length, n_views, **options))
 
 
 @register_chain("crops")

@@ -91,7 +91,7 @@ def test_encoders_of_raw_audio_are_compared_on_waveform_chains(music, tmp_path, 
         assert "takes raw audio: use a chain of waveform members" in capsys.readouterr().err
         with pytest.raises(SystemExit):
             main([*arguments, "--pretexts", "simclr,masked", "--views", "light_waveform"])
-        assert "masked does not suit the encoder raw, which lacks normalise" in capsys.readouterr().err
+        assert "masked does not suit the encoder, a SampleCNN without normalise" in capsys.readouterr().err
         main([*arguments, "--pretexts", "simclr,cpc", "--views", "light_waveform"])
     finally:
         del encoders._entries["raw"]

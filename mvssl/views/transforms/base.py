@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvssl.frontends import Frontend, Waveform
+from mvssl.frontends.base import CACHED_SAMPLES
 from mvssl.seeding import uniform
 
 Params = dict[str, Tensor]
@@ -122,6 +123,7 @@ class Transform(nn.Module, ABC):
         *,
         params: Params | None = None,
         return_params: bool = False,
+        inplace: bool = False,
     ) -> Any:
         """Transforms a batch.
 
@@ -132,6 +134,7 @@ class Transform(nn.Module, ABC):
             params: What an earlier call returned, to do the same again.
             return_params: Also return what was drawn: tensors (batch,) by name on the device of ``x``, of
                 which ``applied`` says which examples were transformed.
+            inplace: Allow ``x`` to be overwritten, which saves a copy.
 
         Returns:
             What has the shape of ``x``, or that and the parameters.
@@ -145,21 +148,28 @@ class Transform(nn.Module, ABC):
         if params is None:
             params = self.draw(random_keys(len(x)) if keys is None else keys)
         self._check_params(params, len(x))
-        out = self._transformed(x, params)
+        out = self._transformed(x if inplace else x.clone(), params)
         if not return_params:
             return out
         return out, {name: value.to(x.device) for name, value in params.items()}
 
     def _transformed(self, x: Tensor, params: Params) -> Tensor:
+        """Transforms what is to be transformed, in place or not."""
         rows = params["applied"].nonzero().squeeze(1)
-        if not len(rows):
-            return x
-        rest = {name: value for name, value in params.items() if name != "applied"}
-        if len(rows) == len(x):
-            return self.transform(x, {name: value.to(x.device) for name, value in rest.items()})
-        chosen = {name: value[rows].to(x.device) for name, value in rest.items()}
-        rows = rows.to(x.device)
-        return x.index_copy(0, rows, self.transform(x[rows], chosen))
+        rest = {name: value[rows].to(x.device) for name, value in params.items() if name != "applied"}
+        at_once = self._at_once(x)
+        if len(rows) == len(x) <= at_once:
+            return self.transform(x, rest)
+        for start in range(0, len(rows), at_once):
+            some = slice(start, start + at_once)
+            places = rows[some].to(x.device)
+            own = {name: value[some] for name, value in rest.items()}
+            x.index_copy_(0, places, self.transform(x[places], own))
+        return x
+
+    def _at_once(self, x: Tensor) -> int:
+        """How many examples are transformed at a time: on a CPU as few as its cache can hold with spectra."""
+        return max(1, CACHED_SAMPLES // x[0].numel()) if x.device.type == "cpu" else len(x)
 
     def _check(self, x: Tensor) -> None:
         name = type(self).__name__

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import hash_keys, uniform
-from mvssl.views.transforms.base import Params, Transform, column
+from mvssl.views.transforms.base import Params, Transform
 
 
 class OneOf(Transform):
@@ -76,14 +76,14 @@ class OneOf(Transform):
         return own | _joined(dict(zip(self.members, drawn, strict=True)))
 
     def _transformed(self, x: Tensor, params: Params) -> Tensor:
-        out = x
-        for place, (name, member) in enumerate(zip(self.members, self.transforms, strict=True)):
+        members = enumerate(zip(self.members, self.transforms, strict=True))
+        # Those that remember their input first, before others have changed it.
+        for place, (name, member) in sorted(members, key=lambda each: not each[1][1].remembers):
             start = f"{name}."
             own = {key.removeprefix(start): value for key, value in params.items() if key.startswith(start)}
             chosen = params["applied"] & (params["choice"] == place)
-            found = member._transformed(x, {"applied": chosen, **own})
-            out = torch.where(column(chosen.to(x.device), x.ndim), found, out)
-        return out
+            x = member._transformed(x, {"applied": chosen, **own})
+        return x
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
         everywhere = torch.ones_like(params["choice"], dtype=torch.bool)

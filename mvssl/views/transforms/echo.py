@@ -9,7 +9,7 @@ from torch import Tensor
 from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import delayed, fast_size, in_pieces
+from mvssl.views.transforms.signal import delayed, fast_size
 
 
 class Delay(Transform):
@@ -42,9 +42,6 @@ class Delay(Transform):
         self.step_ms, self.sample_rate = step_ms, sample_rate
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
-        return in_pieces(self._add_echo, x, params)
-
-    def _add_echo(self, x: Tensor, params: Params) -> Tensor:
         mix = params["mix"].unsqueeze(1)
         echo = delayed(x, (params["ms"] * (self.sample_rate / 1000)).round().long())
         return (x + mix * echo) / (1 + mix)
@@ -100,9 +97,6 @@ class Reverb(Transform):
         if not self.noise.numel():
             self.noise = self._record()
         self.noise = self.noise.to(x.device)
-        return in_pieces(self._reverberate, x.float(), params)
-
-    def _reverberate(self, x: Tensor, params: Params) -> Tensor:
         samples, wet = x.shape[1], params["wet"].unsqueeze(1)
         rooms = self._rooms(params)[:, :samples]
         size = fast_size(samples + rooms.shape[1] - 1)  # the end of a clip must not leak into its beginning

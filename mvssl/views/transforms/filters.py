@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import NEPER, fast_size, in_pieces, tilted
+from mvssl.views.transforms.signal import NEPER, fast_size, tilted
 
 
 class Filter(Transform):
@@ -44,12 +44,8 @@ class Filter(Transform):
         # Padded against wrap-around: the end of a crop must not leak into its beginning.
         size = fast_size(x.shape[1] + self.sample_rate // 20)
         frequencies = torch.fft.rfftfreq(size, 1 / self.sample_rate, device=x.device)
-
-        def filtered(clips: Tensor, params: Params) -> Tensor:
-            spectra = torch.fft.rfft(clips, size) * self.response(frequencies, params).sqrt()
-            return torch.fft.irfft(spectra, size)[:, : clips.shape[1]]
-
-        return in_pieces(filtered, x.float(), params)
+        spectra = torch.fft.rfft(x.float(), size) * self.response(frequencies, params).sqrt()
+        return torch.fft.irfft(spectra, size)[:, : x.shape[1]]
 
 
 class Gain(Filter):

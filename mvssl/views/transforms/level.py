@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import delayed, in_pieces, rms
+from mvssl.views.transforms.signal import delayed, rms
 
 
 class Polarity(Transform):
@@ -55,9 +55,6 @@ class Saturate(Transform):
         super().__init__(p, drive_db=drive_db)
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
-        return in_pieces(self._saturate, x, params)
-
-    def _saturate(self, x: Tensor, params: Params) -> Tensor:
         level = rms(x)
         driven = (x * (10 ** (params["drive_db"].unsqueeze(1) / 20) / level)).tanh()
         return driven * (level / rms(driven))
@@ -78,9 +75,6 @@ class Shift(Transform):
         self.circular = circular
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
-        return in_pieces(self._shift, x, params)
-
-    def _shift(self, x: Tensor, params: Params) -> Tensor:
         return delayed(x, (params["fraction"] * x.shape[1]).round().long(), self.circular)
 
 
@@ -113,9 +107,6 @@ class SpanDropout(Transform):
         self.ms, self.sample_rate = ms, sample_rate
 
     def transform(self, x: Tensor, params: Params) -> Tensor:
-        return in_pieces(self._silence, x, params)
-
-    def _silence(self, x: Tensor, params: Params) -> Tensor:
         samples, numbers = x.shape[1], range(1, int(self.ranges["spans"][1]) + 1)
         lengths = torch.stack([params[f"ms_{n}"] for n in numbers], 1) * (self.sample_rate / 1000)
         used = torch.arange(len(numbers), device=x.device) < params["spans"].unsqueeze(1)

@@ -229,9 +229,10 @@ class Mixup(MelTransform):
                 f"Mixup: remembers log-mels of {self.bank.shape[1]} × {self.bank.shape[2]} bins and frames, "
                 f"got {x.shape[1]} × {x.shape[2]}; give it views of one length"
             )
+        given = x.detach().clone()
         out = super()._transformed(x, params)
         if self.training:
-            self._remember(x.detach())
+            self._remember(given)
         return out
 
     def transform(self, x: Tensor, params: Params) -> Tensor:

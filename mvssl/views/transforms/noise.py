@@ -7,7 +7,7 @@ from torch import Tensor
 from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import generator
 from mvssl.views.transforms.base import Params, Range, Transform
-from mvssl.views.transforms.signal import fast_size, in_pieces, rms, tilted
+from mvssl.views.transforms.signal import fast_size, rms, tilted
 
 
 class Noise(Transform):
@@ -51,7 +51,7 @@ class Noise(Transform):
             self.recording = self._record(mel=x.ndim == 3)
         self.recording = self.recording.to(x.device)
         if x.ndim == 2:
-            return in_pieces(self._add_to_audio, x.float(), params)
+            return self._add_to_audio(x.float(), params)
         assert self.frontend is not None
         noise = self._stretch(x.shape[2], params).transpose(0, 1)
         power = self.frontend.power(x)

@@ -1,14 +1,10 @@
 """What several transforms of audio share."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
-
-from mvssl.frontends.base import CACHED_SAMPLES
-from mvssl.views.transforms.base import Params
 
 NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel
 
@@ -16,13 +12,6 @@ NEPER = math.log(10) / 10  # natural logarithm of a power ratio of one decibel
 def fast_size(samples: int) -> int:
     """The next length, at least ``samples``, that an FFT of real numbers is fast at."""
     return int(next_fast_len(samples, real=True))
-
-
-def in_pieces(transform: Callable[[Tensor, Params], Tensor], x: Tensor, params: Params) -> Tensor:
-    """Transforms a few clips at a time on a CPU, whose cache then holds their spectra: twice as fast."""
-    rows = max(1, CACHED_SAMPLES // x.shape[1]) if x.device.type == "cpu" else len(x)
-    pieces = zip(x.split(rows), *(values.split(rows) for values in params.values()), strict=True)
-    return torch.cat([transform(clips, dict(zip(params, values, strict=True))) for clips, *values in pieces])
 
 
 def delayed(x: Tensor, by: Tensor, circular: bool = False) -> Tensor:

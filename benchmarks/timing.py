@@ -7,6 +7,9 @@ import torch
 
 from mvssl.device import default_device
 
+# Seconds before each turn: threads of other libraries stay busy for a while, waiting for more to do.
+REST = 0.3
+
 
 def alternate(
     ways: Sequence[Callable[[], object]], rounds: int, before: Callable[[], object] = lambda: None
@@ -23,6 +26,7 @@ def alternate(
         for way, spent in zip(ways, seconds, strict=True):
             before()
             wait()
+            time.sleep(REST)
             start = time.perf_counter()
             way()
             wait()

@@ -112,48 +112,51 @@ class ViewChain(nn.Module):
         """
         if self.spectrogram and self.frontend is None:
             raise ValueError("this chain works on log-mels: call views.bind(encoder.frontend) first")
-        views = list(batch.crops)
-        keys = [hash_keys(batch.keys, view) for view in range(len(views))]
-        drawn: Drawn = []
-        for place, member in enumerate((*self.waveform, *self.spectrogram)):
-            if place == len(self.waveform):
-                views = self._mels(views)
-            given = None if params is None else params[place]
-            views, found = self._pass(member, views, [hash_keys(key, place) for key in keys], given)
-            drawn.append(found)
-        if not self.spectrogram:
-            views = self._cut(views)
+        keys = [hash_keys(batch.keys, view) for view in range(len(batch.crops))]
+        drawn: Drawn = [[{} for _ in keys] for _ in (*self.waveform, *self.spectrogram)]
+        views = self._pass(0, self.waveform, batch.crops, keys, params, drawn)
+        views = [view[:, : round(view.shape[1] / self.reach)] for view in views]
+        if self.spectrogram:
+            assert self.frontend is not None
+            mels = [self.frontend(view) for view in views]
+            views = self._pass(len(self.waveform), self.spectrogram, mels, keys, params, drawn)
         return (views, drawn) if return_params else views
-
-    def _mels(self, views: Sequence[Tensor]) -> list[Tensor]:
-        assert self.frontend is not None
-        return [self.frontend(view) for view in self._cut(views)]
-
-    def _cut(self, views: Sequence[Tensor]) -> list[Tensor]:
-        return [view[:, : round(view.shape[1] / self.reach)] for view in views]
 
     def _pass(
         self,
-        member: nn.Module,
+        first: int,
+        members: nn.ModuleList,
         views: Sequence[Tensor],
         keys: Sequence[NDArray[np.uint64]],
-        given: list[Params] | None,
-    ) -> tuple[list[Tensor], list[Params]]:
-        """Sends views through a member; those of one size together: fewer, larger kernels."""
+        given: Drawn | None,
+        drawn: Drawn,
+    ) -> list[Tensor]:
+        """Sends views through members, the first of them in the given place; notes what was drawn.
+
+        Views of one size go together: fewer, larger kernels.
+        """
         views = list(views)
-        drawn: list[Params] = [{} for _ in views]
+        if not members:
+            return views
         chosen = [view for view in range(len(views)) if self.augmented is None or view in self.augmented]
-        same_size = len({views[view].shape for view in chosen}) == 1 and views[0].ndim == 3
-        for together in [chosen] if same_size else [[view] for view in chosen]:
+        sizes = dict.fromkeys(views[view].shape for view in chosen)
+        for together in [[view for view in chosen if views[view].shape == size] for size in sizes]:
             x = torch.cat([views[view] for view in together])
-            key = np.concatenate([keys[view] for view in together])
-            params = None if given is None else _joined([given[view] for view in together])
-            out, found = member(x, key, params=params, return_params=True)
-            for place, view in enumerate(together):
-                rows = slice(place * len(x) // len(together), (place + 1) * len(x) // len(together))
-                views[view] = out[rows]
-                drawn[view] = {name: value[rows] for name, value in found.items()}
-        return views, drawn
+            rows = len(x) // len(together)
+            for place, member in enumerate(members, first):
+                key = np.concatenate([hash_keys(keys[view], place) for view in together])
+                params = None if given is None else _joined([given[place][view] for view in together])
+                x, found = member(x, key, params=params, return_params=True, inplace=True)
+                for view, part in zip(together, _parted(found, rows), strict=True):
+                    drawn[place][view] = part
+            for view, part in zip(together, x.split(rows), strict=True):
+                views[view] = part
+        return views
+
+
+def _parted(params: Params, rows: int) -> list[Params]:
+    parts = zip(*(value.split(rows) for value in params.values()), strict=True)
+    return [dict(zip(params, part, strict=True)) for part in parts]
 
 
 def _joined(params: Sequence[Params]) -> Params:

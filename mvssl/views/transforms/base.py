@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mvssl.frontends import Frontend, Waveform
-from mvssl.frontends.base import CACHED_SAMPLES
 from mvssl.seeding import uniform
+
+# Numbers transformed at a time on a CPU: enough for all cores, and not so many that they leave its caches.
+AT_ONCE = 2**21
 
 Params = dict[str, Tensor]
 Range = tuple[float, float]
@@ -168,8 +170,8 @@ class Transform(nn.Module, ABC):
         return x
 
     def _at_once(self, x: Tensor) -> int:
-        """How many examples are transformed at a time: on a CPU as few as its cache can hold with spectra."""
-        return max(1, CACHED_SAMPLES // x[0].numel()) if x.device.type == "cpu" else len(x)
+        """How many examples are transformed at a time."""
+        return max(1, AT_ONCE // x[0].numel()) if x.device.type == "cpu" else len(x)
 
     def _check(self, x: Tensor) -> None:
         name = type(self).__name__

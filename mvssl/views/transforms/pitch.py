@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvssl.views.transforms.base import Params, Range, Transform
+from mvssl.views.transforms.base import AT_ONCE, Params, Range, Transform
 
 # Splicing, in seconds: how often, how long the cross-fade, how much of the sound is compared, and how far
 # apart the places may be that it is compared at. The last lets a splice be put off once at seven semitones:
@@ -16,8 +16,6 @@ HOP, FADE, MATCH, SEARCH = 0.032, 0.012, 0.02, 0.028
 # Resampling: zero crossings of the kernel on each side, samples made at a time, and the number of fractions
 # of a sample at which the kernel is computed, to be interpolated between by a polynomial.
 ZEROS, BLOCK, FRACTIONS = 8, 16, 4
-# Numbers worked on at a time on a CPU, whose allocator gives larger tensors back to the system every time.
-AT_ONCE = 2**21
 
 
 class Speed(Transform):
@@ -44,7 +42,14 @@ class Speed(Transform):
         return _read(x.float(), starts, params["rate"], x.shape[1]).flatten(1)
 
 
-class TimeStretch(Transform):
+class Spliced(Transform):
+    """Base of what is spliced: of all examples at once, because one splice comes after the other."""
+
+    def _at_once(self, x: Tensor) -> int:
+        return len(x)
+
+
+class TimeStretch(Spliced):
     """Changes the tempo and keeps the pitch.
 
     The sound is cut every 32 ms and spliced where, within 14 ms, it best goes on as it was (WSOLA: Verhelst
@@ -74,7 +79,7 @@ class TimeStretch(Transform):
         return _joined(stretches, hop)[:, : x.shape[1]]
 
 
-class PitchShift(Transform):
+class PitchShift(Spliced):
     """Changes the pitch and keeps the tempo: read faster or slower, and spliced as in :class:`TimeStretch`.
 
     The clip is filled to its end, and formants shift with the pitch. Splices repeat sound (up) or leave it

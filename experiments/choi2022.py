@@ -4,7 +4,7 @@ The axes of "Towards Proper Contrastive Self-supervised Learning Strategies for 
 (https://arxiv.org/abs/2207.04471), with SimCLR on the embedded corpus. Writes choi2022.csv and choi2022.svg,
 a map from strategy to what linear probes recover of each cause, as a difference to the untrained encoder.
 
-python experiments/choi2022.py --steps 200 --out runs/choi2022
+python experiments/choi2022.py --steps 120 --out runs/choi2022
 """
 
 import argparse
@@ -23,7 +23,8 @@ from mvssl.pretext import SimCLR
 CHAINS = {"none": "crops", "anchor": "choi2022_anchor", "positive": "choi2022_positive", "both": "choi2022"}
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-parser.add_argument("--steps", type=int, default=200)
+parser.add_argument("--steps", type=int, default=120)
+parser.add_argument("--views", type=int, default=192, help="per step, whatever the strategy")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--positives", nargs="+", default=["same", "adjacent", "random", "non_overlapping"])
 parser.add_argument("--negatives", nargs="+", default=["batch", "track", "both"])
@@ -49,7 +50,17 @@ for positives, negatives, side in product(options.positives, options.negatives, 
     pretext = SimCLR(encoder, negatives=negatives, positions=places)
     views = mvssl.views.chain(CHAINS[side], encoder.seconds, 2 * places, positives, positions=places)
     out = options.out / f"{positives}-{negatives}-{side}"
-    mvssl.fit(pretext, corpus, views, steps=options.steps, seed=options.seed, out=out, resume=True)
+    tracks = options.views // (2 * places)
+    mvssl.fit(
+        pretext,
+        corpus,
+        views,
+        steps=options.steps,
+        batch_size=tracks,
+        seed=options.seed,
+        out=out,
+        resume=True,
+    )
     judge(out.name, encoder)
 
 options.out.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mvssl.data import Corpus, CorpusError
 from mvssl.evaluation.embeddings import extract_embeddings
-from mvssl.evaluation.metrics import average_precision, chance_ap, macro
+from mvssl.evaluation.metrics import average_precision, chance_ap, macro, r2
 from mvssl.evaluation.probes import linear_probe, standardise
 from mvssl.evaluation.subsets import draw_subsets
 
@@ -61,8 +61,10 @@ def causes_kept(
         group: float(macro(kept[[tag in tags for tag in corpus.vocabulary]]))
         for group, tags in corpus.tag_groups.items()
     }
-    r2 = ridge_r2(embeddings, np.stack(list(numbers.values()), axis=1), train=train, valid=valid, test=test)
-    return {**found, "production": float(r2.mean())}
+    kept_numbers = ridge_r2(
+        embeddings, np.stack(list(numbers.values()), axis=1), train=train, valid=valid, test=test
+    )
+    return {**found, "production": float(macro(kept_numbers))}
 
 
 def ridge_r2(
@@ -86,7 +88,8 @@ def ridge_r2(
         test: Rows to judge on.
 
     Returns:
-        (targets,) R², at most 1, and negative where the mean of the test rows would have been better.
+        (targets,) R², at most 1, and negative where the mean of the test rows would have been better. NaN
+        where a target does not vary on them.
     """
     x = standardise(np.asarray(features, dtype=np.float64), train)
     y = np.asarray(targets, dtype=np.float64)
@@ -95,13 +98,7 @@ def ridge_r2(
     rotated = left.T @ (y[train] - mean)
     shrunk = [(singular / (singular**2 + penalty))[:, None] * rotated for penalty in PENALTIES]
     weights = np.stack([right.T @ part for part in shrunk])  # (penalties, dim, targets)
-    best = _r2(x[valid] @ weights + mean, y[valid]).argmax(axis=0)
+    of_penalties = np.stack([r2(predicted, y[valid]) for predicted in x[valid] @ weights + mean])
+    best = np.nan_to_num(of_penalties, nan=-np.inf).argmax(axis=0)
     chosen = weights[best, :, np.arange(y.shape[1])].T
-    return _r2(x[test] @ chosen + mean, y[test])
-
-
-def _r2(predicted: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Over the next to last axis, tracks."""
-    error = ((truth - predicted) ** 2).sum(axis=-2)
-    result: NDArray[np.float64] = 1 - error / ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
-    return result
+    return r2(x[test] @ chosen + mean, y[test])

@@ -2,7 +2,9 @@
 
 import copy
 import inspect
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +22,8 @@ from mvssl.encoders import (
 )
 from mvssl.frontends import Waveform
 from mvssl.pretext import SimCLR
+from mvssl.seeding import hash_keys
+from mvssl.views import chain, chains
 
 LESS = {
     ResNet: {"seconds": 1.1},
@@ -27,6 +31,12 @@ LESS = {
     ConvNet5: {"channels": (16, 32, 32, 64, 64)},
     SampleCNN: {"channels": (16, 16, 16, 32, 32, 32, 32, 32, 32, 64)},
 }
+
+
+@dataclass(frozen=True)
+class CropBatch:
+    crops: tuple[torch.Tensor, ...]
+    keys: np.ndarray
 
 
 @pytest.fixture(scope="module", params=encoders.names())
@@ -193,6 +203,22 @@ def test_saved_and_loaded_it_is_the_same(trained, audio, tmp_path):
         embedding = encoder(audio[:1])
         assert embedding.isfinite().all()
         assert torch.equal(loaded(audio[:1]), embedding)
+
+
+@pytest.mark.parametrize("views", chains.names())
+def test_it_takes_the_views_of_every_chain_or_says_why_not(encoder, views):
+    made = chain(views, encoder.seconds)
+    if isinstance(encoder.frontend, Waveform) and made.spectrogram:
+        with pytest.raises(ValueError, match=r"takes raw audio: use a chain of waveform members"):
+            made.bind(encoder.frontend)
+        return
+    samples = round(made.sampler.length * encoder.sample_rate)
+    crops = tuple(0.1 * torch.randn(2, 3, samples, generator=torch.Generator().manual_seed(0)))
+    for view in made.bind(encoder.frontend)(CropBatch(crops, hash_keys(0, np.arange(3)))):
+        with torch.no_grad():
+            embedding = encoder(view)
+        assert embedding.shape == (3, encoder.embed_dim)
+        assert embedding.isfinite().all()
 
 
 def test_a_copy_is_independent(encoder, audio, embedding):

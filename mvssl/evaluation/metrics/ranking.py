@@ -3,13 +3,16 @@
 Ties are treated as scikit-learn treats them: tracks with equal scores enter the ranking together.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mvssl.evaluation.metrics.weighting import checked_weights, ratio
 
-class _Curve(NamedTuple):
+
+class Curve(NamedTuple):
     """Weights along the ranking of one tag, best first, at each group of tied scores with a positive.
 
     All are (groups, resamples): the positives in the group, all tracks ranked above it, and all tracks
@@ -38,13 +41,13 @@ def average_precision(
     Raises:
         ValueError: If shapes do not match, a score is not finite or a weight is negative.
     """
-    scores, targets, columns = _checked(scores, targets, weights)
+    scores, targets, columns = checked(scores, targets, weights)
     result = np.full((columns.shape[1], scores.shape[1]), np.nan)
     for tag in np.flatnonzero(targets.any(axis=0)):
-        hits, _, through = _curve(scores[:, tag], targets[:, tag], columns)
+        _, (hits, _, through) = tie_groups(scores[:, tag], targets[:, tag], columns)
         positives = hits.cumsum(axis=0)
-        area = (hits * _ratio(positives, through, empty=0.0)).sum(axis=0)
-        result[:, tag] = _ratio(area, positives[-1], empty=np.nan)
+        area = (hits * ratio(positives, through, empty=0.0)).sum(axis=0)
+        result[:, tag] = ratio(area, positives[-1], empty=np.nan)
     return result[0] if weights is None else result
 
 
@@ -54,16 +57,16 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike, weights: ArrayLike | None = N
     Arguments, shapes and errors are those of `average_precision`. NaN where a tag has no positive or no
     negative (of weight above zero).
     """
-    scores, targets, columns = _checked(scores, targets, weights)
+    scores, targets, columns = checked(scores, targets, weights)
     result = np.full((columns.shape[1], scores.shape[1]), np.nan)
     total = columns.sum(axis=0)
     for tag in np.flatnonzero(targets.any(axis=0)):
-        hits, above, through = _curve(scores[:, tag], targets[:, tag], columns)
+        _, (hits, above, through) = tie_groups(scores[:, tag], targets[:, tag], columns)
         positives = hits.sum(axis=0)
         # Against all tracks, positives included, a positive loses to those above it and draws with its
         # group. Among themselves positives lose exactly half of their pairs, which is taken off again.
         lost = (hits * (above + through)).sum(axis=0) / 2 - positives**2 / 2
-        result[:, tag] = 1 - _ratio(lost, positives * (total - positives), empty=np.nan)
+        result[:, tag] = 1 - ratio(lost, positives * (total - positives), empty=np.nan)
     return result[0] if weights is None else result
 
 
@@ -93,11 +96,41 @@ def macro(values: ArrayLike) -> NDArray[np.float64]:
     """Mean over the last axis (tags), leaving out those that are not defined (NaN)."""
     values = np.asarray(values, dtype=np.float64)
     defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1), empty=np.nan)
+    return ratio(np.where(defined, values, 0).sum(axis=-1), defined.sum(axis=-1), empty=np.nan)
 
 
-def _curve(scores: NDArray, targets: NDArray[np.bool_], weights: NDArray[np.float64]) -> _Curve:
-    """Sorts one tag that has a positive; ``weights`` is (tracks, resamples)."""
+def micro(
+    metric: Callable[..., NDArray[np.float64]],
+    scores: ArrayLike,
+    targets: ArrayLike,
+    weights: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """A metric of all pairs of a track and a tag as if they were one tag: frequent tags count more.
+
+    Args:
+        metric: `average_precision`, `roc_auc` or another function of (scores, targets, weights).
+        scores: (tracks, tags).
+        targets: (tracks, tags) of booleans.
+        weights: Optional non-negative weights (resamples, tracks).
+
+    Returns:
+        A number, or (resamples,) with weights.
+    """
+    scores, targets = np.asarray(scores), np.asarray(targets)
+    of_pairs = None if weights is None else np.repeat(np.asarray(weights), targets.shape[-1], axis=1)
+    return metric(scores.reshape(-1, 1), targets.reshape(-1, 1), of_pairs)[..., 0]
+
+
+def tie_groups(
+    scores: NDArray, targets: NDArray[np.bool_], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], Curve]:
+    """Scores, best first, of the groups of tied tracks of one tag that hold a positive, and their curve.
+
+    Args:
+        scores: (tracks,).
+        targets: (tracks,), at least one of them true.
+        weights: (tracks, resamples).
+    """
     order = np.argsort(-scores, kind="stable")
     ranked = scores[order]
     starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
@@ -108,12 +141,17 @@ def _curve(scores: NDArray, targets: NDArray[np.bool_], weights: NDArray[np.floa
     cumulative = np.zeros((len(order) + 1, weights.shape[1]))
     np.cumsum(weights[order], axis=0, out=cumulative[1:])
     hits = np.add.reduceat(weights[order[ranks]], first, axis=0)
-    return _Curve(hits, cumulative[starts[groups]], cumulative[stops[groups]])
+    return ranked[starts[groups]], Curve(hits, cumulative[starts[groups]], cumulative[stops[groups]])
 
 
-def _checked(
+def checked(
     scores: ArrayLike, targets: ArrayLike, weights: ArrayLike | None
 ) -> tuple[NDArray, NDArray[np.bool_], NDArray[np.float64]]:
+    """Scores and targets (tracks, tags), and weights (tracks, resamples), of ones if there are none.
+
+    Raises:
+        ValueError: If shapes do not match, a score is not finite or a weight is negative.
+    """
     scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets, dtype=bool)
     if scores.ndim != 2 or scores.shape != targets.shape:
         raise ValueError(
@@ -121,18 +159,4 @@ def _checked(
         )
     if not np.isfinite(scores).all():
         raise ValueError(f"scores of track row {np.argmin(np.isfinite(scores).all(axis=1))} are not finite")
-    if weights is None:
-        return scores, targets, np.ones((len(scores), 1))
-    weights = np.asarray(weights)
-    if weights.ndim != 2 or weights.shape[1] != len(scores):
-        raise ValueError(f"weights {weights.shape} must be (resamples, tracks) for {len(scores)} tracks")
-    if weights.min(initial=0) < 0:
-        raise ValueError("weights must not be negative")
-    return scores, targets, np.ascontiguousarray(weights.T, dtype=np.float64)
-
-
-def _ratio(numerator: NDArray, denominator: NDArray, empty: float) -> NDArray[np.float64]:
-    """Elementwise quotient, with ``empty`` where the denominator is zero."""
-    return np.divide(
-        numerator, denominator, out=np.full(np.shape(numerator), empty), where=np.asarray(denominator) > 0
-    )
+    return scores, targets, np.ascontiguousarray(checked_weights(weights, len(scores)).T)

@@ -25,6 +25,7 @@ parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.R
 parser.add_argument("--data", default="synthetic", help="a corpus with tags: its name, folder or manifest")
 parser.add_argument("--chain", default="clmr_text", help="whose members are tried")
 parser.add_argument("--without", action="store_true", help="try the chain without each, not with each alone")
+parser.add_argument("--cells", nargs="+", help="only these, by the names that the table gives them")
 parser.add_argument("--normalised", action="store_true", help="give the encoder normalised log-mels")
 parser.add_argument("--steps", type=int, default=120)
 parser.add_argument("--seed", type=int, default=0)
@@ -44,6 +45,8 @@ if options.without:
     cells = {options.chain: [*members], **others, "crops": []}
 else:
     cells = {"crops": [], **{name: [name] for name in members}}
+if options.cells:
+    cells = {cell: cells[cell] for cell in options.cells}
 
 rows, first = [], None
 for cell, names in cells.items():

@@ -50,7 +50,7 @@ def causes_kept(
         raise CorpusError(f"{corpus.name} names no causes: tag groups and numeric factors are needed")
     embeddings = extract_embeddings(
         encode, corpus, seconds=seconds, sample_rate=sample_rate, progress=progress
-    ).values
+    ).pooled()
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
     everything = draw_subsets(corpus.targets[train], [1.0])
     probe = linear_probe(embeddings, corpus.targets, train=train, valid=valid, test=test, subsets=everything)

@@ -41,7 +41,7 @@ def probe_subsets(
     )
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
     return linear_probe(
-        embeddings.values, corpus.targets, train=train, valid=valid, test=test, subsets=subsets
+        embeddings.pooled(), corpus.targets, train=train, valid=valid, test=test, subsets=subsets
     ).scores
 
 

@@ -1,11 +1,17 @@
-"""One embedding per track: the mean over its non-overlapping crops, each track read once."""
+"""Embeddings of the crops of every track, each track read once, and kept on disk if wanted."""
 
+import hashlib
+import logging
+import os
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,18 +21,55 @@ from tqdm import tqdm
 
 from mvssl.data import Corpus, Problem, read_audio
 
+PART = 512  # tracks that are embedded, and kept, at a time
+
+_logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Embeddings of the tracks of a corpus.
+    """Embeddings of the crops of a corpus, track by track.
 
     Attributes:
-        values: (tracks, dim), in the order of the corpus.
+        crops: (crops, dim) float16.
+        tracks: (crops,) the row of the corpus that each crop is of, ascending.
         problems: Tracks that turned out to be shorter than one crop; silence was added to them.
     """
 
-    values: NDArray[np.float32]
-    problems: tuple[Problem, ...]
+    crops: NDArray[np.float16]
+    tracks: NDArray[np.int64]
+    problems: tuple[Problem, ...] = ()
+
+    def pooled(self, how: Literal["mean", "max"] = "mean") -> NDArray[np.float32]:
+        """One embedding per track, (tracks, dim): the mean or the maximum over its crops."""
+        return pool(self.crops.astype(np.float32), self.tracks, how)
+
+
+def pool(
+    values: NDArray[np.floating], tracks: NDArray[np.int64], how: Literal["mean", "max"] = "mean"
+) -> NDArray[np.float32]:
+    """Mean or maximum over the crops of each track, of embeddings or of what a probe says of each crop.
+
+    Args:
+        values: (crops, ...).
+        tracks: (crops,) from 0 on, ascending, none left out.
+        how: ``"mean"`` or ``"max"``.
+
+    Returns:
+        (tracks, ...).
+
+    Raises:
+        ValueError: If ``how`` is something else, or a track is left out.
+    """
+    first = np.flatnonzero(np.diff(tracks, prepend=-1))
+    if not np.array_equal(tracks[first], np.arange(len(first))):
+        raise ValueError("the crops of every track must follow each other, in the order of the tracks")
+    if how == "max":
+        return np.maximum.reduceat(values, first).astype(np.float32)
+    if how != "mean":
+        raise ValueError(f"how={how!r}: use 'mean' or 'max'")
+    counts = np.diff(first, append=len(tracks)).reshape(-1, *(1,) * (values.ndim - 1))
+    return (np.add.reduceat(values, first, dtype=np.float64) / counts).astype(np.float32)
 
 
 def extract_embeddings(
@@ -37,6 +80,7 @@ def extract_embeddings(
     sample_rate: int,
     batch_size: int = 64,
     workers: int = 1,
+    cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Embeddings:
     """Embeds every track of a corpus.
@@ -54,54 +98,86 @@ def extract_embeddings(
         batch_size: Crops that are encoded at once.
         workers: Threads that read ahead. Reading leaves the interpreter free for most of its time, so that
             threads do as well as processes here and audio need not be copied between them.
+        cache: Folder that keeps the embeddings of a module, under a name made of its weights, the corpus
+            and the crops. What is there is not computed again: after a kill it goes on where it stopped.
         progress: Show a progress bar.
 
     Raises:
         AudioFileError: If a track cannot be read.
-        ValueError: If ``corpus`` is empty or ``encode`` does not return (batch, dim).
+        ValueError: If ``corpus`` is empty, ``encode`` does not return (batch, dim) or returns what 16 bits
+            do not hold, or it is no module and there is a cache.
     """
-    problems: list[Problem] = []
-    crops = _crops(corpus, round(seconds * sample_rate), sample_rate, workers, progress, problems)
-    sums, counts = None, np.zeros(len(corpus), np.int64)
-    with _evaluation_mode(encode) as device, torch.inference_mode():
-        while batch := list(islice(crops, batch_size)):
-            tracks, audio = zip(*batch, strict=True)
-            output = encode(torch.from_numpy(np.stack(audio)).to(device))
-            if output.ndim != 2 or len(output) != len(batch):
-                raise ValueError(
-                    f"encode returned {tuple(output.shape)} for {len(batch)} crops; it must be (batch, dim)"
-                )
-            if sums is None:
-                sums = np.zeros((len(corpus), output.shape[1]))
-            np.add.at(sums, list(tracks), output.float().cpu().numpy())
-            counts += np.bincount(tracks, minlength=len(corpus))
-    if sums is None:
+    if not len(corpus):
         raise ValueError("the corpus has no track to embed")
-    return Embeddings((sums / counts[:, None]).astype(np.float32), tuple(problems))
-
-
-def _crops(
-    corpus: Corpus, size: int, sample_rate: int, workers: int, progress: bool, problems: list[Problem]
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """(track, crop) of all tracks in order; notes in ``problems`` what had to be padded."""
-    tracks = tqdm(
-        _read_ahead(corpus, sample_rate, workers),
-        total=len(corpus),
-        desc="embedding",
-        unit="track",
-        disable=not progress,
+    folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate)
+    parts: list[Embeddings] = []
+    bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
+    with bar, _evaluation_mode(encode) as device, torch.inference_mode():
+        for start in range(0, len(corpus), PART):
+            rows = np.arange(start, min(start + PART, len(corpus)))
+            file = None if folder is None else folder / f"{start:08}.npz"
+            part = None if file is None else _load(file)
+            if part is None:
+                reader = _crops(corpus.take(rows), round(seconds * sample_rate), sample_rate, workers, bar)
+                part = _embed(encode, reader, batch_size, device)
+                if file is not None:
+                    _save(file, part)
+            else:
+                bar.update(len(rows))
+            parts.append(part)
+    return Embeddings(
+        np.concatenate([part.crops for part in parts]),
+        np.concatenate([number * PART + part.tracks for number, part in enumerate(parts)]),
+        tuple(problem for part in parts for problem in part.problems),
     )
-    for track, audio in enumerate(tracks):
-        missing = size - len(audio)
+
+
+Crop = tuple[int, NDArray[np.float32], Problem | None]
+
+
+def _embed(
+    encode: Callable[[Tensor], Tensor], crops: Iterator[Crop], batch_size: int, device: torch.device
+) -> Embeddings:
+    outputs: list[NDArray[np.float16]] = []
+    tracks: list[int] = []
+    problems: list[Problem] = []
+    while batch := list(islice(crops, batch_size)):
+        numbers, audio, wrong = zip(*batch, strict=True)
+        output = encode(torch.from_numpy(np.stack(audio)).to(device))
+        if output.ndim != 2 or len(output) != len(batch):
+            raise ValueError(
+                f"encode returned {tuple(output.shape)} for {len(batch)} crops; it must be (batch, dim)"
+            )
+        outputs.append(_halved(output.float().cpu().numpy()))
+        tracks += numbers
+        problems += [problem for problem in wrong if problem]
+    return Embeddings(np.concatenate(outputs), np.array(tracks, np.int64), tuple(problems))
+
+
+def _halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
+    """In 16 bits; what is not finite stays so, for the probe to name."""
+    highest = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0)
+    if highest > np.finfo(np.float16).max:
+        raise ValueError(
+            f"encode returned {highest:g}, more than 16 bits hold: scale embeddings below 65,504"
+        )
+    return values.astype(np.float16)
+
+
+def _crops(corpus: Corpus, size: int, sample_rate: int, workers: int, bar: "tqdm[object]") -> Iterator[Crop]:
+    """(track, crop, what had to be padded) of all tracks in order."""
+    for track, audio in enumerate(_read_ahead(corpus, sample_rate, workers)):
+        missing, problem = size - len(audio), None
         if missing > 0:
             audio = np.pad(audio, (0, missing))
         # A track of "exactly" one crop may lack a few samples; that is not worth a word.
         if missing > sample_rate // 100:
             seconds = (size - missing) / sample_rate
             reason = f"gave {seconds:.2f} s of audio, less than one crop; silence was added"
-            problems.append(Problem(str(corpus.paths[track]), reason))
+            problem = Problem(str(corpus.paths[track]), reason)
         for start in range(0, len(audio) - size + 1, size):
-            yield track, audio[start : start + size]
+            yield track, audio[start : start + size], problem
+        bar.update()
 
 
 def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
@@ -130,3 +206,43 @@ def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.devic
     finally:
         for part, training in modes.items():
             part.training = training
+
+
+def _key(encode: Callable[[Tensor], Tensor], corpus: Corpus, seconds: float, sample_rate: int) -> str:
+    """Names what the embeddings depend on: the module and its weights, the tracks, and the crops."""
+    if not isinstance(encode, nn.Module):
+        raise ValueError(
+            f"cache: only modules can be told apart by their weights, and this is a {type(encode).__name__}"
+        )
+    digest = hashlib.blake2b(digest_size=16)
+    facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None), seconds, sample_rate)
+    digest.update(repr((*facts, corpus.fingerprint(), corpus.paths.tolist())).encode())
+    digest.update(np.array([corpus.path(row).stat().st_size for row in range(len(corpus))]).tobytes())
+    for name, tensor in sorted(encode.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _save(file: Path, part: Embeddings) -> None:
+    """In one piece: a kill leaves nothing, or all of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(f".{os.getpid()}.part")
+    problems = np.array([(problem.path, problem.reason) for problem in part.problems]).reshape(-1, 2)
+    with draft.open("wb") as stream:
+        np.savez(stream, crops=part.crops, tracks=part.tracks, problems=problems.astype(str))
+    os.replace(draft, file)
+
+
+def _load(file: Path) -> Embeddings | None:
+    """What was kept, or None where nothing was, or nothing that can be read."""
+    if not file.is_file():
+        return None
+    try:
+        with np.load(file, allow_pickle=False) as kept:
+            problems = tuple(Problem(str(path), str(reason)) for path, reason in kept["problems"])
+            return Embeddings(kept["crops"], kept["tracks"], problems)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        _logger.warning("%s is damaged (%s): its tracks are embedded again", file, error)
+        return None

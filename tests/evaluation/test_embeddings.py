@@ -6,6 +6,7 @@ from torch import nn
 
 from mvssl.data import AudioFileError, open_corpus
 from mvssl.evaluation import embeddings, extract_embeddings
+from mvssl.evaluation.embeddings import pool
 
 RATE = 8_000
 CROP = {"seconds": 0.5, "sample_rate": RATE, "progress": False}
@@ -50,9 +51,9 @@ def naive(encoder, corpus):
 def test_equals_the_mean_over_whole_crops(corpus):
     encoder = Encoder()
     result = extract_embeddings(encoder, corpus, **CROP)
-    assert result.values.dtype == np.float32
+    assert result.crops.dtype == np.float16
     assert result.problems == ()
-    np.testing.assert_allclose(result.values, naive(encoder, corpus), atol=1e-6)
+    np.testing.assert_allclose(result.pooled(), naive(encoder, corpus), atol=1e-3)
 
 
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 1), (5, 3), (100, 2)])
@@ -60,7 +61,7 @@ def test_batches_are_full_and_do_not_matter(corpus, batch_size, workers):
     encoder = Encoder()
     crops = sum(int(seconds / CROP["seconds"]) for seconds in SECONDS)
     result = extract_embeddings(encoder, corpus, **CROP, batch_size=batch_size, workers=workers)
-    np.testing.assert_allclose(result.values, naive(encoder, corpus), atol=1e-6)
+    np.testing.assert_allclose(result.pooled(), naive(encoder, corpus), atol=1e-3)
     assert set(encoder.batches[:-1]) <= {batch_size}
     assert sum(encoder.batches) == crops
 
@@ -77,7 +78,7 @@ def test_each_track_is_read_once_and_few_are_read_ahead(corpus, monkeypatch):
 
 def test_any_callable_will_do(corpus):
     loudness = extract_embeddings(lambda audio: audio.abs().mean(1, keepdim=True).bfloat16(), corpus, **CROP)
-    np.testing.assert_allclose(loudness.values, 0.25, atol=0.01)
+    np.testing.assert_allclose(loudness.pooled(), 0.25, atol=0.01)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -103,7 +104,7 @@ def test_resampled_and_shorter_than_a_crop(tmp_path):
     soundfile.write(tmp_path / "whole.wav", audio, 11_025)
     corpus = open_corpus(tmp_path)
     result = extract_embeddings(lambda crops: crops.mean(dim=1, keepdim=True), corpus, **CROP)
-    values = dict(zip(corpus.paths, result.values[:, 0], strict=True))
+    values = dict(zip(corpus.paths, result.pooled()[:, 0], strict=True))
     assert values["whole.wav"] == pytest.approx(0.5, abs=0.01)
     assert values["fits.wav"] == pytest.approx(0.5, abs=0.01)
     assert values["short.wav"] == pytest.approx(0.25, abs=0.01)
@@ -120,3 +121,105 @@ def test_a_track_that_vanished_is_named(corpus):
 def test_an_encoder_of_the_wrong_shape_is_refused(corpus):
     with pytest.raises(ValueError, match=r"must be \(batch, dim\)"):
         extract_embeddings(lambda audio: audio.mean(), corpus, **CROP)
+
+
+def same(one, other):
+    return np.array_equal(one.crops, other.crops) and np.array_equal(one.tracks, other.tracks)
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(embeddings, "PART", 4)
+
+
+def test_what_is_kept_is_not_computed_again(corpus, tmp_path, small_parts):
+    encoder = Encoder()
+    first = extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept")
+    assert same(first, extract_embeddings(encoder, corpus, **CROP))
+    encoder.batches.clear()
+    assert same(extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept"), first)
+    assert not encoder.batches
+
+
+def test_after_a_kill_it_goes_on_where_it_stopped(corpus, tmp_path, small_parts, monkeypatch):
+    encoder = Encoder()
+    whole = extract_embeddings(encoder, corpus, **CROP)
+    monkeypatch.setattr(embeddings, "read_audio", lambda path, sample_rate: _read_until(5, path, sample_rate))
+    with pytest.raises(KeyboardInterrupt):
+        extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept")
+    monkeypatch.undo()
+    monkeypatch.setattr(embeddings, "PART", 4)
+    encoder.batches.clear()
+    assert same(extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept"), whole)
+    assert sum(encoder.batches) == sum(int(seconds / CROP["seconds"]) for seconds in SECONDS[4:])
+
+
+def _read_until(track, path, sample_rate):
+    if path.stem == str(track):
+        raise KeyboardInterrupt
+    return soundfile.read(path, dtype="float32")[0]
+
+
+@pytest.mark.parametrize("change", ["weights", "length", "track", "order", "kind"])
+def test_what_would_differ_is_computed(change, corpus, tmp_path):
+    encoder = Encoder()
+    extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept")
+    crop = dict(CROP)
+    if change == "weights":
+        with torch.no_grad():
+            encoder.linear.bias[0] += 1
+    elif change == "length":
+        encoder.linear = nn.Linear(2_000, 5)
+        crop["seconds"] = 0.25
+    elif change == "track":
+        soundfile.write(corpus.path(0), np.zeros(6_000), RATE, subtype="FLOAT")
+        corpus = open_corpus(corpus.root)
+    elif change == "order":
+        corpus = corpus.take(np.arange(len(corpus))[::-1])
+    else:
+        encoder = nn.Sequential(encoder, nn.Tanh())
+    kept = extract_embeddings(encoder, corpus, **crop, cache=tmp_path / "kept")
+    assert same(kept, extract_embeddings(encoder, corpus, **crop))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"?" * 99]
+)
+def test_what_is_damaged_is_computed_and_said(damage, corpus, tmp_path, small_parts, caplog):
+    encoder = Encoder()
+    first = extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept")
+    file = sorted((tmp_path / "kept").rglob("*.npz"))[1]
+    file.write_bytes(damage(file.read_bytes()))
+    assert same(extract_embeddings(encoder, corpus, **CROP, cache=tmp_path / "kept"), first)
+    assert f"{file} is damaged" in caplog.text
+
+
+def test_short_tracks_are_remembered(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.full(2_000, 0.5), RATE)
+    corpus = open_corpus(tmp_path)
+    for _ in range(2):
+        found = extract_embeddings(Encoder(), corpus, **CROP, cache=tmp_path / "kept")
+        assert [problem.path for problem in found.problems] == ["short.wav"]
+
+
+def test_a_function_cannot_be_kept_apart(corpus, tmp_path):
+    with pytest.raises(ValueError, match="only modules can be told apart"):
+        extract_embeddings(lambda audio: audio, corpus, **CROP, cache=tmp_path / "kept")
+
+
+def test_what_16_bits_do_not_hold_is_refused(corpus):
+    with pytest.raises(ValueError, match="more than 16 bits hold"):
+        extract_embeddings(lambda audio: 1e5 * torch.ones(len(audio), 2), corpus, **CROP)
+
+
+def test_crops_are_pooled_by_mean_or_maximum():
+    values, tracks = np.array([[1.0, 5.0], [3.0, 4.0], [7.0, 7.0]]), np.array([0, 0, 1])
+    np.testing.assert_array_equal(pool(values, tracks), [[2.0, 4.5], [7.0, 7.0]])
+    np.testing.assert_array_equal(pool(values, tracks, "max"), [[3.0, 5.0], [7.0, 7.0]])
+    np.testing.assert_array_equal(pool(values[:, 0], tracks), [2.0, 7.0])
+    with pytest.raises(ValueError, match="use 'mean' or 'max'"):
+        pool(values, tracks, "median")
+    with pytest.raises(ValueError, match="must follow each other"):
+        pool(values, np.array([0, 1, 0]))
+    with pytest.raises(ValueError, match="must follow each other"):
+        pool(values, np.array([0, 0, 2]))

@@ -51,8 +51,8 @@ def test_held_out_scores_are_the_mean_over_crops(encoder, corpus):
     held_out = HeldOut(encoder, corpus, rows)
     expected = extract_embeddings(
         encoder, corpus.take(rows), seconds=1.0, sample_rate=16_000, progress=False
-    ).values
-    np.testing.assert_allclose(held_out.scores(encoder), expected, atol=1e-4)
+    ).pooled()
+    np.testing.assert_allclose(held_out.scores(encoder), expected, atol=2e-3)
     assert encoder.training
 
 

@@ -9,7 +9,6 @@ rotated basis the diagonal is a good preconditioner. And each C starts from the 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mvssl.evaluation.metrics import average_precision, macro
+from mvssl.evaluation.probes.base import ProbeResult, Problem, checked, probes
 from mvssl.evaluation.subsets import Subset
 
 DEFAULT_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
@@ -37,23 +36,7 @@ class LinearProbes(NamedTuple):
     intercepts: NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class ProbeResult:
-    """What a probe predicts on the test split, for each label subset.
-
-    Attributes:
-        scores: Logits (subsets, test tracks, tags).
-        chosen: The C chosen on the validation split, (subsets,).
-        grid: All C that were tried, ascending.
-        valid_ap: Macro average precision on the validation split, (subsets, grid).
-    """
-
-    scores: NDArray[np.float64]
-    chosen: NDArray[np.float64]
-    grid: tuple[float, ...]
-    valid_ap: NDArray[np.float64]
-
-
+@probes.register("linear")
 def linear_probe(
     features: ArrayLike,
     targets: ArrayLike,
@@ -64,7 +47,7 @@ def linear_probe(
     subsets: Sequence[Subset],
     grid: Sequence[float] = DEFAULT_GRID,
 ) -> ProbeResult:
-    """Trains a probe on every label subset, chooses each C on validation, and scores the test split.
+    """Logistic regression, one per tag; its inverse regularisation strength C is chosen on validation.
 
     Features are standardised by the mean and standard deviation of the whole train split, whose tracks are
     there even where their labels are not. The C with the best macro average precision is taken, of equals
@@ -83,32 +66,16 @@ def linear_probe(
         ValueError: If a feature is not finite, no tag has a positive in the validation split, or shapes do
             not match.
     """
-    features, targets = _checked(features, targets)
-    train, valid, test = (np.asarray(rows, dtype=np.int64) for rows in (train, valid, test))
-    if not targets[valid].any():
-        raise ValueError("no tag has a positive in the validation split; C cannot be chosen on it")
-    features = standardise(features, train)
+    problem = Problem.of(features, targets, train, valid, test)
     grid = tuple(sorted(grid))
-    weights, intercepts = fit_linear_probes(features[train], targets[train], subsets, grid)
-    valid_scores = features[valid] @ weights + intercepts[:, :, None]
-    valid_ap = np.array(
-        [[macro(average_precision(scores, targets[valid])) for scores in row] for row in valid_scores]
+    weights, intercepts = fit_linear_probes(
+        problem.features[problem.train], problem.targets[problem.train], subsets, grid
     )
+    valid_ap = problem.valid_ap(problem.features[problem.valid] @ weights + intercepts[:, :, None])
     best = valid_ap.argmax(axis=1)
     every = np.arange(len(subsets))
-    scores = features[test] @ weights[every, best] + intercepts[every, best, None]
+    scores = problem.features[problem.test] @ weights[every, best] + intercepts[every, best, None]
     return ProbeResult(scores, np.array(grid)[best], grid, valid_ap)
-
-
-def standardise(features: NDArray[np.float64], train: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Features (tracks, dim) with mean 0 and standard deviation 1 over the train rows.
-
-    A column that is constant there, up to the rounding of single precision, becomes 0 on the train rows and
-    is not blown up on the others.
-    """
-    mean, std = features[train].mean(axis=0), features[train].std(axis=0)
-    constant = std <= 1e-6 * np.abs(mean)
-    return (features - mean) / np.where(constant, 1, std)
 
 
 def fit_linear_probes(
@@ -130,28 +97,13 @@ def fit_linear_probes(
         ValueError: If a feature is not finite, shapes do not match, or a C is not above 0.
         ArithmeticError: If a fit does not converge.
     """
-    features, targets = _checked(features, targets)
+    features, targets = checked(features, targets)
     if not grid or min(grid) <= 0:
         raise ValueError(f"grid={tuple(grid)} must hold values of C above 0")
     rows, labels = torch.from_numpy(features), torch.from_numpy(targets).double()
     paths = [_path(rows[subset.indices], labels[subset.indices], grid) for subset in subsets]
     weights, intercepts = (torch.stack(parts).numpy() for parts in zip(*paths, strict=True))
     return LinearProbes(weights, intercepts)
-
-
-def _checked(features: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    features, targets = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=bool)
-    if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
-        raise ValueError(
-            f"features {features.shape} must be (tracks, dim) and targets {targets.shape} (tracks, tags)"
-        )
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if len(bad):
-        raise ValueError(
-            f"features of {len(bad)} of {len(features)} tracks are not finite (first: row {bad[0]}); "
-            "the encoder has probably diverged"
-        )
-    return features, targets
 
 
 def _path(features: Tensor, targets: Tensor, grid: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,168 @@
+"""The MLP probe: one hidden layer, and all subsets and settings trained together as one batched network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from mvssl import seeding
+from mvssl.evaluation.probes.base import ProbeResult, Problem, probes
+from mvssl.evaluation.subsets import Subset
+
+RATES = (1e-4, 3e-4, 1e-3)
+
+
+@probes.register("mlp")
+def mlp_probe(
+    features: ArrayLike,
+    targets: ArrayLike,
+    *,
+    train: ArrayLike,
+    valid: ArrayLike,
+    test: ArrayLike,
+    subsets: Sequence[Subset],
+    grid: Sequence[float] = RATES,
+    hidden: int = 512,
+    dropout: float = 0.5,
+    batch_size: int = 64,
+    check_every: int = 20,
+    patience: int = 10,
+    max_steps: int = 2_000,
+    seed: int = 0,
+) -> ProbeResult:
+    """A network of one hidden layer, stopped early; its learning rate is chosen on validation.
+
+    Sigmoid cross-entropy of every tag, Adam, batches drawn with replacement. Every ``check_every`` steps the
+    macro average precision on the validation split is taken; the weights that were best are kept, and a
+    network that has not got better for ``patience`` checks is stopped.
+
+    What a network becomes depends on its own subset, learning rate and the seed, not on those trained beside
+    it.
+
+    Args:
+        features: (tracks, dim) embeddings of all tracks.
+        targets: (tracks, tags) of booleans.
+        train: Row numbers of the train split, to which the rows of the subsets refer.
+        valid: Row numbers of the validation split.
+        test: Row numbers of the test split.
+        subsets: Label subsets from `draw_subsets`.
+        grid: Learning rates to try; of equally good ones the lowest is taken.
+        hidden: Width of the hidden layer, of ReLUs.
+        dropout: Share of the hidden units that is left out in training.
+        batch_size: Tracks per step.
+        check_every: Steps between two checks.
+        patience: Checks without progress after which training ends.
+        max_steps: Steps after which it ends anyway.
+        seed: Of weights, batches and dropout.
+
+    Raises:
+        ValueError: If a feature is not finite, no tag has a positive in the validation split, shapes do not
+            match, splits overlap, or a learning rate is not above 0.
+    """
+    grid = tuple(sorted(grid))
+    if not grid or grid[0] <= 0:
+        raise ValueError(f"grid={grid} must hold learning rates above 0")
+    problem = Problem.of(features, targets, train, valid, test)
+    cells = [(subset, rate) for subset in subsets for rate in grid]
+    x = torch.from_numpy(problem.features).float()
+    y = torch.from_numpy(problem.targets).float()
+    nets = _Networks(x.shape[1], hidden, y.shape[1], torch.tensor([rate for _, rate in cells]), seed)
+    rows = [torch.from_numpy(problem.train[subset.indices]) for subset, _ in cells]
+    best = [_Best() for _ in cells]
+    running = list(range(len(cells)))
+    generator = torch.Generator().manual_seed(seed)
+    for check in range(max_steps // check_every):
+        draws = torch.rand(check_every, batch_size, generator=generator)
+        masks = torch.rand(check_every, batch_size, hidden, generator=generator) >= dropout
+        for draw, mask in zip(draws, masks, strict=True):
+            batch = torch.stack([rows[cell][(draw * len(rows[cell])).long()] for cell in running])
+            nets.step(x[batch], y[batch], mask / (1 - dropout))
+        ap = problem.valid_ap(nets.scores(x[problem.valid]))
+        for place, (cell, value) in enumerate(zip(running, ap, strict=True)):
+            if value > best[cell].ap:
+                best[cell] = _Best(float(value), check, nets.weights_of(place))
+        going = [place for place, cell in enumerate(running) if check - best[cell].check < patience]
+        if not going:
+            break
+        if len(going) < len(running):
+            nets.keep(going)
+            running = [running[place] for place in going]
+    valid_ap = np.array([found.ap for found in best]).reshape(len(subsets), len(grid))
+    chosen = valid_ap.argmax(axis=1)
+    winners = [best[number * len(grid) + setting] for number, setting in enumerate(chosen)]
+    scores = np.stack([_forward(found.weights, x[problem.test]).double().numpy() for found in winners])
+    return ProbeResult(scores, np.array(grid)[chosen], grid, valid_ap)
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The best check of a network so far."""
+
+    ap: float = -1.0
+    check: int = 0
+    weights: tuple[Tensor, ...] = ()
+
+
+class _Networks:
+    """Networks of one shape side by side, and their Adam.
+
+    Args:
+        dim: Of the features.
+        hidden: Units of the hidden layer.
+        tags: Outputs.
+        rates: (networks,) learning rates.
+        seed: All networks begin with the same weights.
+    """
+
+    BETAS, EPSILON = (0.9, 0.999), 1e-8
+
+    def __init__(self, dim: int, hidden: int, tags: int, rates: Tensor, seed: int) -> None:
+        rng = seeding.generator(seed)
+
+        def layer(inputs: int, outputs: int) -> list[Tensor]:
+            drawn = rng.uniform(-1, 1, (1, inputs + 1, outputs)) / np.sqrt(inputs)
+            both = torch.from_numpy(drawn).float().expand(len(rates), -1, -1)
+            return [both[:, :-1].contiguous(), both[:, -1:].contiguous()]
+
+        self.weights = [*layer(dim, hidden), *layer(hidden, tags)]
+        self.first, self.second = ([torch.zeros_like(w) for w in self.weights] for _ in range(2))
+        self.rates, self.steps = rates.reshape(-1, 1, 1), 0
+
+    def step(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
+        """One step on batches (networks, batch, ...); the dropout is the same for all."""
+        weights = [w.detach().requires_grad_() for w in self.weights]
+        hidden = torch.baddbmm(weights[1], x, weights[0]).relu() * mask
+        logits = torch.baddbmm(weights[3], hidden, weights[2])
+        # The mean for each network, the sum over networks: none feels how many there are.
+        loss = F.binary_cross_entropy_with_logits(logits, y, reduction="none").mean((1, 2)).sum()
+        gradients = torch.autograd.grad(loss, weights)
+        self.steps += 1
+        rates = self.rates * (1 - self.BETAS[1] ** self.steps) ** 0.5 / (1 - self.BETAS[0] ** self.steps)
+        for kept, first, second, gradient in zip(
+            self.weights, self.first, self.second, gradients, strict=True
+        ):
+            first.lerp_(gradient, 1 - self.BETAS[0])
+            second.lerp_(gradient.square(), 1 - self.BETAS[1])
+            kept.sub_(rates * first / second.sqrt().add_(self.EPSILON))
+
+    def scores(self, x: Tensor) -> NDArray[np.float32]:
+        """Logits (networks, tracks, tags) of features (tracks, dim)."""
+        return np.stack([_forward(self.weights_of(place), x).numpy() for place in range(len(self.rates))])
+
+    def weights_of(self, place: int) -> tuple[Tensor, ...]:
+        return tuple(w[place].clone() for w in self.weights)
+
+    def keep(self, places: list[int]) -> None:
+        """Goes on with some of the networks."""
+        self.weights, self.first, self.second = (
+            [w[places] for w in each] for each in (self.weights, self.first, self.second)
+        )
+        self.rates = self.rates[places]
+
+
+def _forward(weights: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    return (x @ weights[0] + weights[1]).relu() @ weights[2] + weights[3]

@@ -13,7 +13,6 @@ import torch
 
 import mvssl
 from mvssl.data import synthetic
-from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -24,7 +23,7 @@ options = parser.parse_args()
 
 
 def report(name: str, encoder: mvssl.encoders.Encoder) -> None:
-    found = label_efficiency(encoder, corpus)
+    found = mvssl.evaluate(encoder, corpus).mean()
     print(name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)
 
 

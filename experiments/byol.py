@@ -11,7 +11,6 @@ import torch
 
 import mvssl
 from mvssl.data import synthetic
-from mvssl.evaluation import label_efficiency
 from mvssl.pretext import BYOL
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -22,7 +21,7 @@ options = parser.parse_args()
 
 
 def report(name: str, encoder: mvssl.encoders.Encoder) -> None:
-    found = label_efficiency(encoder, corpus)
+    found = mvssl.evaluate(encoder, corpus).mean()
     print(name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)
 
 

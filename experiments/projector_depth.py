@@ -11,7 +11,6 @@ import torch
 
 import mvssl
 from mvssl.data import synthetic
-from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -27,5 +26,5 @@ for depth, seed in product(options.depths, options.seeds):
     pretext = SimCLR(mvssl.create_encoder("tiny"), hidden_layers=depth)
     out = options.out / f"{depth}-{seed}"
     mvssl.fit(pretext, corpus, "light", steps=options.steps, seed=seed, out=out, resume=True)
-    found = label_efficiency(pretext.encoder, corpus)
+    found = mvssl.evaluate(pretext.encoder, corpus).mean()
     print(out.name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)

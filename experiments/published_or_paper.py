@@ -11,7 +11,6 @@ import torch
 
 import mvssl
 from mvssl.data import synthetic
-from mvssl.evaluation import label_efficiency
 
 NAMES = ("simclr", "byol", "dino", "barlow_twins", "vicreg")
 
@@ -27,5 +26,5 @@ for name, preset, seed in product(NAMES, ("paper", "deezer2024"), options.seeds)
     pretext = mvssl.create_pretext(name, mvssl.create_encoder("tiny"), preset=preset)
     out = options.out / f"{name}-{preset}-{seed}"
     mvssl.fit(pretext, corpus, "light", steps=options.steps, seed=seed, out=out, resume=True)
-    found = label_efficiency(pretext.encoder, corpus)
+    found = mvssl.evaluate(pretext.encoder, corpus).mean()
     print(out.name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)

@@ -11,7 +11,6 @@ import torch
 
 import mvssl
 from mvssl.data import synthetic
-from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -28,5 +27,5 @@ for temperature, size, seed in product(options.temperatures, options.batch_sizes
     pretext = SimCLR(mvssl.create_encoder("tiny"), temperature=temperature)
     out, steps = options.out / f"{temperature:g}-{size}-{seed}", options.views // (2 * size)
     mvssl.fit(pretext, corpus, "light", steps=steps, batch_size=size, seed=seed, out=out, resume=True)
-    found = label_efficiency(pretext.encoder, corpus)
+    found = mvssl.evaluate(pretext.encoder, corpus).mean()
     print(out.name, {f"{fraction:.0%}": round(value, 3) for fraction, value in found.items()}, flush=True)

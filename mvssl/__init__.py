@@ -13,6 +13,7 @@ _MODULES = (
     "pretext", "training", "views",
 )  # fmt: skip
 _HOMES = {
+    "evaluate": "evaluation",
     "fit": "training",
     "Pretext": "pretext",
     "PretextOutput": "pretext",
@@ -40,14 +41,16 @@ if TYPE_CHECKING:
         views,
     )
     from mvssl.encoders import create_encoder, load_encoder, save_encoder
+    from mvssl.evaluation import evaluate
     from mvssl.hub import load_published
     from mvssl.pretext import Pretext, PretextOutput, create_pretext, list_pretexts, register_pretext
-    from mvssl.training import fit
+    from mvssl.training.fit import fit
 
 __all__ = [
     "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data",
-    "distributed", "encoders", "evaluation", "fit", "frontends", "functional", "hub", "list_pretexts",
-    "load_encoder", "load_published", "pretext", "register_pretext", "save_encoder", "training", "views",
+    "distributed", "encoders", "evaluate", "evaluation", "fit", "frontends", "functional", "hub",
+    "list_pretexts", "load_encoder", "load_published", "pretext", "register_pretext", "save_encoder",
+    "training", "views",
 ]  # fmt: skip
 
 

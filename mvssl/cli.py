@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import getdoc
 from typing import Any
 
@@ -12,6 +12,7 @@ from mvssl.registry import Registry
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
+    "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "views": "Write views of one file, to listen to and to look at.",
     "list": "List pretexts, encoders, front ends, view chains, samplers or corpora.",
 }
@@ -55,13 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare
+    from mvssl.evaluation.protocol import evaluate_files
     from mvssl.sheet import write_views
     from mvssl.training import pretrain
 
     parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
     parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
     commands = parser.add_subcommands(required=True)
-    for name, function in (("compare", compare), ("pretrain", pretrain), ("views", write_views)):
+    functions: dict[str, Callable[..., Any]] = {
+        "compare": compare, "pretrain": pretrain, "evaluate": evaluate_files, "views": write_views,
+    }  # fmt: skip
+    for name, function in functions.items():
         command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
         command.add_function_arguments(function, as_positional=True)
@@ -85,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
                 )
             else:
-                print(write_views(**chosen) if given.subcommand == "views" else compare(**chosen))
+                print(functions[given.subcommand](**chosen))
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"mvssl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -53,8 +53,8 @@ def test_it_runs(script, music, encoder, tmp_path, monkeypatch, capsys):
     corpus = replace(corpus, factors={"level_db": np.linspace(-30.0, -20.0, len(corpus))})
     monkeypatch.setattr(mvssl.data, "synthetic", lambda progress: corpus)
     monkeypatch.setattr(mvssl.data, "open_corpus", lambda data, min_seconds: corpus)
-    probe = functools.partial(mvssl.evaluation.label_efficiency, fractions=(1.0,))
-    monkeypatch.setattr(mvssl.evaluation, "label_efficiency", probe)
+    evaluate = functools.partial(mvssl.evaluate, fractions=(1.0,))
+    monkeypatch.setattr(mvssl, "evaluate", evaluate, raising=False)
     arguments = [*SMALL.get(script.stem, "--steps 1").split(), "--out", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     runpy.run_path(str(script), run_name="__main__")

@@ -2,28 +2,33 @@
 
 Embed the tracks once (`extract_embeddings`), draw nested label subsets (`draw_subsets`), train a probe on
 each (`linear_probe`), and see how far the result would move with other test tracks (`bootstrap_metric`).
-`label_efficiency` does all but the last in one call.
+`evaluate` does it all in one call.
 """
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.causes import causes_kept
-from mvssl.evaluation.efficiency import label_efficiency, probe_subsets
-from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
+from mvssl.evaluation.efficiency import probe_subsets
+from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
     DEFAULT_GRID,
     LinearProbes,
     ProbeResult,
     fit_linear_probes,
+    knn_probe,
     linear_probe,
+    mlp_probe,
+    probes,
     standardise,
 )
+from mvssl.evaluation.protocol import Evaluation, evaluate
 from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
 
 __all__ = [
     "DEFAULT_GRID",
     "Embeddings",
+    "Evaluation",
     "Interval",
     "LinearProbes",
     "ProbeResult",
@@ -34,15 +39,19 @@ __all__ = [
     "causes_kept",
     "chance_ap",
     "draw_subsets",
+    "evaluate",
     "extract_embeddings",
     "fit_linear_probes",
     "interval",
-    "label_efficiency",
+    "knn_probe",
     "linear_probe",
     "load_subsets",
     "macro",
     "mel_statistics",
+    "mlp_probe",
+    "pool",
     "probe_subsets",
+    "probes",
     "resample_weights",
     "roc_auc",
     "save_subsets",

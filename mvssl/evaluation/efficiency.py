@@ -1,4 +1,4 @@
-"""What an encoder is worth at several label fractions, in one call."""
+"""Scores of the test tracks, from an encoder and label subsets."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,11 +7,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvssl.data import Corpus
-from mvssl.encoders import Encoder
 from mvssl.evaluation.embeddings import extract_embeddings
-from mvssl.evaluation.metrics import average_precision, macro
 from mvssl.evaluation.probes import linear_probe
-from mvssl.evaluation.subsets import Subset, draw_subsets
+from mvssl.evaluation.subsets import Subset
 
 
 def probe_subsets(
@@ -43,38 +41,3 @@ def probe_subsets(
     return linear_probe(
         embeddings.pooled(), corpus.targets, train=train, valid=valid, test=test, subsets=subsets
     ).scores
-
-
-def label_efficiency(
-    encoder: Encoder,
-    corpus: Corpus,
-    fractions: Sequence[float] = (0.01, 0.05, 0.1, 0.2, 1.0),
-    repeats: int = 4,
-    *,
-    progress: bool = False,
-) -> dict[float, float]:
-    """Macro average precision of a linear probe on a frozen encoder, by label fraction.
-
-    The protocol of ``mvssl compare`` without its intervals: the same crops, subsets and probe.
-
-    Args:
-        encoder: The encoder; it is not changed.
-        corpus: A corpus with labels and all three splits.
-        fractions: Shares of the training split's labels.
-        repeats: Draws of each fraction below 1, over which the mean is taken.
-        progress: Show a progress bar.
-
-    Raises:
-        CorpusError: If the corpus has no labels or lacks a split.
-    """
-    corpus.require_labels()
-    subsets = draw_subsets(corpus.targets[corpus.indices("train")], fractions, repeats)
-    scores = probe_subsets(
-        encoder, corpus, subsets, seconds=encoder.seconds, sample_rate=encoder.sample_rate, progress=progress
-    )
-    truth = corpus.targets[corpus.indices("test")]
-    found: dict[float, list[float]] = {}
-    for subset, score in zip(subsets, scores, strict=True):
-        value = float(macro(average_precision(score, truth)))
-        found.setdefault(subset.fraction, []).append(value)
-    return {fraction: sum(values) / len(values) for fraction, values in found.items()}

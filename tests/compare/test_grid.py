@@ -11,7 +11,7 @@ from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
 from mvssl.encoders import ResNet, SampleCNN, encoders, load_encoder
-from mvssl.evaluation import label_efficiency
+from mvssl.evaluation import evaluate
 from mvssl.pretext import list_pretexts
 
 
@@ -100,10 +100,9 @@ def test_encoders_of_raw_audio_are_compared_on_waveform_chains(music, tmp_path, 
     }  # fmt: skip
 
 
-def test_label_efficiency_is_what_the_comparison_reports(finished, music):
-    found = label_efficiency(
-        load_encoder(finished / "cells" / "byol-seed0"), open_corpus(music), (0.2, 1.0), 2
-    )
+def test_evaluate_finds_what_the_comparison_reports(finished, music):
+    encoder = load_encoder(finished / "cells" / "byol-seed0")
+    found = evaluate(encoder, open_corpus(music), fractions=(0.2, 1.0), repeats=2).mean()
     rows = [row for row in _rows(finished) if (row["method"], row["metric"]) == ("byol", "ap")]
     macro = [row for row in rows if row["tag"] == "macro"]
     for fraction, value in found.items():

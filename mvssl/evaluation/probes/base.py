@@ -16,12 +16,14 @@ class ProbeResult:
 
     Attributes:
         scores: (subsets, test tracks, tags); larger means more likely.
+        valid_scores: The same of the validation split, (subsets, valid tracks, tags).
         chosen: The setting chosen on the validation split, (subsets,): an element of the grid each.
         grid: All settings that were tried.
         valid_ap: Macro average precision on the validation split, (subsets, grid).
     """
 
     scores: NDArray[np.float64]
+    valid_scores: NDArray[np.float64]
     chosen: NDArray[np.float64]
     grid: tuple[float, ...]
     valid_ap: NDArray[np.float64]

@@ -71,11 +71,12 @@ def linear_probe(
     weights, intercepts = fit_linear_probes(
         problem.features[problem.train], problem.targets[problem.train], subsets, grid
     )
-    valid_ap = problem.valid_ap(problem.features[problem.valid] @ weights + intercepts[:, :, None])
+    valid_scores = problem.features[problem.valid] @ weights + intercepts[:, :, None]
+    valid_ap = problem.valid_ap(valid_scores)
     best = valid_ap.argmax(axis=1)
     every = np.arange(len(subsets))
     scores = problem.features[problem.test] @ weights[every, best] + intercepts[every, best, None]
-    return ProbeResult(scores, np.array(grid)[best], grid, valid_ap)
+    return ProbeResult(scores, valid_scores[every, best], np.array(grid)[best], grid, valid_ap)
 
 
 def fit_linear_probes(

@@ -94,8 +94,11 @@ def mlp_probe(
     valid_ap = np.array([found.ap for found in best]).reshape(len(subsets), len(grid))
     chosen = valid_ap.argmax(axis=1)
     winners = [best[number * len(grid) + setting] for number, setting in enumerate(chosen)]
-    scores = np.stack([_forward(found.weights, x[problem.test]).double().numpy() for found in winners])
-    return ProbeResult(scores, np.array(grid)[chosen], grid, valid_ap)
+    valid_scores, scores = (
+        np.stack([_forward(found.weights, x[split]).double().numpy() for found in winners])
+        for split in (problem.valid, problem.test)
+    )
+    return ProbeResult(scores, valid_scores, np.array(grid)[chosen], grid, valid_ap)
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,7 +60,8 @@ def knn_probe(
     valid_scores, scores = np.split(votes, [len(problem.valid)], axis=2)
     valid_ap = problem.valid_ap(valid_scores)
     best = valid_ap.argmax(axis=1)
-    return ProbeResult(scores[np.arange(len(subsets)), best], np.array(grid)[best], grid, valid_ap)
+    every = np.arange(len(subsets))
+    return ProbeResult(scores[every, best], valid_scores[every, best], np.array(grid)[best], grid, valid_ap)
 
 
 def _rows(subsets: Sequence[Subset]) -> list[Tensor]:

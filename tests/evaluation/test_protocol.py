@@ -1,0 +1,137 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import mvssl
+from mvssl.cli import main
+from mvssl.data import CorpusError, open_corpus
+from mvssl.encoders import save_encoder
+from mvssl.evaluation import Embeddings, chance_ap, extract_embeddings, load_subsets, macro
+
+FRACTIONS = {"fractions": (0.3, 1.0), "repeats": 2}
+
+
+@pytest.fixture(scope="module")
+def corpus(music):
+    return open_corpus(music)
+
+
+@pytest.fixture
+def vectors(corpus):
+    """The tags behind some noise."""
+    rng = np.random.default_rng(0)
+    return corpus.targets + rng.normal(0, 0.3, corpus.targets.shape)
+
+
+def test_every_way_of_giving_embeddings_gives_the_same(encoder, corpus, tmp_path):
+    kept = mvssl.evaluate(encoder, corpus, **FRACTIONS, cache=tmp_path)
+    again = mvssl.evaluate(encoder, corpus, **FRACTIONS, cache=tmp_path)
+    function = mvssl.evaluate(
+        lambda audio: encoder.eval()(audio), corpus, **FRACTIONS, seconds=1.0, sample_rate=16_000
+    )
+    embeddings = extract_embeddings(encoder, corpus, seconds=1.0, sample_rate=16_000, progress=False)
+    given = mvssl.evaluate(embeddings, corpus, **FRACTIONS)
+    array = mvssl.evaluate(embeddings.pooled(), corpus, **FRACTIONS)
+    for other in (again, function, given, array):
+        np.testing.assert_array_equal(other.results["linear"].scores, kept.results["linear"].scores)
+
+
+def test_means_rows_and_files_agree(corpus, vectors, tmp_path):
+    found = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes=("linear", "knn"))
+    folder = found.save(tmp_path / "out")
+    with (folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for probe in ("linear", "knn"):
+        for metric in ("ap", "roc_auc", "f1"):
+            for fraction, mean in found.mean(metric, probe).items():
+                wanted = (probe, metric, str(fraction), "macro")
+                values = [
+                    float(row["value"])
+                    for row in rows
+                    if (row["probe"], row["metric"], row["fraction"], row["tag"]) == wanted
+                ]
+                assert len(values) == (1 if fraction == 1 else 2)
+                assert np.mean(values) == pytest.approx(mean)
+    train = corpus.paths[corpus.indices("train")].tolist()
+    for ours, kept in zip(found.subsets, load_subsets(folder / "subsets.json", train), strict=True):
+        np.testing.assert_array_equal(ours.indices, kept.indices)
+    with np.load(folder / "scores.npz") as scores:
+        np.testing.assert_array_equal(scores["knn"], found.results["knn"].scores)
+    assert (folder / "evaluation.txt").read_text() == f"{found}\n"
+
+
+def test_an_oracle_is_found_and_noise_is_not(corpus, vectors):
+    oracle = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes=("linear", "knn", "mlp"))
+    for probe in oracle.results:
+        assert oracle.mean(probe=probe)[1.0] > 0.8, probe
+    noise = mvssl.evaluate(np.random.default_rng(1).normal(size=(len(corpus), 4)), corpus, **FRACTIONS)
+    ends = noise.interval()[1.0]
+    assert ends.low < noise.chance < ends.high
+    assert noise.chance == pytest.approx(macro(chance_ap(corpus.targets[corpus.indices("test")])))
+
+
+def test_the_table_names_what_is_left_out(corpus, vectors):
+    found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
+    assert not found.undefined
+    lines = str(found).splitlines()
+    assert lines[1].split() == ["labels", "0.3", "1"]
+    assert lines[2].startswith("linear")
+    assert f"{found.mean()[1.0]:.3f} [" in lines[2]
+    test = corpus.indices("test")
+    corpus = corpus.take(np.arange(len(corpus)))
+    corpus.targets[test, 0] = False
+    corpus.targets[test, 1] = True
+    found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
+    none, every = corpus.vocabulary[:2]
+    assert found.undefined == {none: "on no test track", every: "on every test track"}
+    assert f"left out: {none} is on no test track" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("judged", "options", "message"),
+    [
+        (np.zeros((3, 2)), {}, "of the corpus's 60 tracks"),
+        (torch.nn.Identity(), {}, "Identity does not say its seconds: pass seconds="),
+        (torch.nn.Identity(), {"seconds": 1.0}, "does not say its sample_rate"),
+        (np.zeros((60, 2)), {"probes": ("lenear",)}, "lenear"),
+        (Embeddings(np.zeros((1, 2), np.float16), np.zeros(1, np.int64)), {}, "60 tracks"),
+    ],
+)
+def test_what_is_missing_is_said(judged, options, message, corpus):
+    with pytest.raises((ValueError, KeyError), match=message):
+        mvssl.evaluate(judged, corpus, **options)
+
+
+def test_the_command_judges_a_run_and_embeddings(encoder, music, corpus, vectors, tmp_path, capsys):
+    save_encoder(encoder, tmp_path / "run")
+    fractions = ["--fractions", "[0.3,1.0]", "--repeats", "2", "--task", str(music)]
+    main(["evaluate", str(tmp_path / "run"), *fractions, "--out", str(tmp_path / "a")])
+    assert "macro average precision" in capsys.readouterr().out
+    kept = sorted((tmp_path / "a" / "embeddings").rglob("*.npz"))
+    assert kept
+    mixed = np.random.default_rng(0).permutation(len(corpus))
+    np.savez(tmp_path / "mine.npz", embeddings=vectors[mixed], paths=corpus.paths[mixed])
+    main(["evaluate", str(tmp_path / "mine.npz"), *fractions, "--out", str(tmp_path / "b")])
+    expected = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes=("linear", "knn"))
+    assert (tmp_path / "b" / "evaluation.txt").read_text() == f"{expected}\n"
+    assert len(json.loads((tmp_path / "b" / "subsets.json").read_text())["subsets"]) == 3
+
+
+def test_embeddings_that_do_not_fit_are_refused(corpus, vectors, music, tmp_path, capsys):
+    file = tmp_path / "mine.npz"
+    cases = {
+        "no embedding of 1 tracks": {"embeddings": vectors[1:], "paths": corpus.paths[1:]},
+        "different paths": {"embeddings": vectors, "paths": corpus.paths[:-1]},
+        "'embeddings' and 'paths' is needed": {"embeddings": vectors},
+    }
+    for message, content in cases.items():
+        np.savez(file, **content)
+        with pytest.raises(SystemExit):
+            main(["evaluate", str(file), "--task", str(music), "--out", str(tmp_path / "out")])
+        assert message in capsys.readouterr().err
+    file.write_bytes(b"PK?")
+    with pytest.raises((ValueError, CorpusError), match="is needed"):
+        mvssl.evaluation.protocol.evaluate_files(str(file), str(music), str(tmp_path / "out"))

@@ -22,12 +22,13 @@ from mvssl.evaluation.probes import (
     probes,
     standardise,
 )
-from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.protocol import Estimate, Evaluation, evaluate
 from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
 
 __all__ = [
     "DEFAULT_GRID",
     "Embeddings",
+    "Estimate",
     "Evaluation",
     "Interval",
     "LinearProbes",

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,14 @@ from mvssl.evaluation.subsets import Subset, draw_subsets, save_subsets
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 1.0)
 RANKING = {"ap": average_precision, "roc_auc": roc_auc}
+
+
+class Estimate(NamedTuple):
+    """A value and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,16 +87,71 @@ class Evaluation:
             probe: One of those that were asked for.
             level: Share of the resamples inside.
         """
-        test = self.corpus.indices("test")
-        groups = None if self.corpus.groups is None else self.corpus.groups[test]
-        weights = resample_weights(len(test), groups=groups)
-        scores = self.results[probe].scores
-        resampled = macro(bootstrap_metric(RANKING[metric], scores, self.truth, weights))
-        estimates = self.mean(metric, probe)
+        resampled, estimates = self._resampled(metric, probe), self.mean(metric, probe)
         return {
-            fraction: interval(resampled[rows].mean(axis=0), level, estimate=estimates[fraction])
-            for fraction, rows in self._fractions().items()
+            fraction: interval(values, level, estimate=estimates[fraction])
+            for fraction, values in resampled.items()
         }
+
+    def difference(
+        self, other: "Evaluation", metric: str = "ap", probe: str = "linear", level: float = 0.95
+    ) -> dict[float, Estimate]:
+        """How much better this is than another, by fraction, under the same resamples of the test tracks.
+
+        Args:
+            other: Of the same corpus, fractions and probe.
+            metric: ``"ap"`` or ``"roc_auc"``.
+            probe: One that both were asked for.
+            level: Share of the resamples inside the interval.
+
+        Raises:
+            ValueError: If the two were not judged on the same test tracks and fractions.
+        """
+        self._require_alike(other)
+        ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
+        resampled, others = self._resampled(metric, probe), other._resampled(metric, probe)
+        return {
+            fraction: _estimate(ours[fraction] - theirs[fraction], values - others[fraction], level)
+            for fraction, values in resampled.items()
+        }
+
+    def labels_needed(
+        self,
+        other: "Evaluation",
+        fraction: float = 1.0,
+        metric: str = "ap",
+        probe: str = "linear",
+        level: float = 0.95,
+    ) -> Estimate:
+        """The share of labels that this needs to be as good as another with a fraction of them.
+
+        As a factor of that fraction: 0.2 means a fifth of the labels. Between fractions the metric is taken
+        to grow linearly with the logarithm of the share. Below 1 labels are saved. What is reached with the
+        smallest fraction counts as that, so that the factor is no lower; infinity says that this does not
+        get there with all labels.
+
+        Args:
+            other: Of the same corpus, fractions and probe.
+            fraction: What the other may use.
+            metric: ``"ap"`` or ``"roc_auc"``.
+            probe: One that both were asked for.
+            level: Share of the resamples of the test tracks inside the interval.
+
+        Raises:
+            ValueError: If the two were not judged on the same test tracks and fractions, ``fraction`` among
+                them.
+        """
+        self._require_alike(other)
+        ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
+        if fraction not in ours:
+            raise ValueError(f"fraction={fraction:g} is none of {', '.join(f'{each:g}' for each in ours)}")
+        shares = np.array(list(ours))
+        value = share_needed(shares, np.array(list(ours.values())), theirs[fraction]) / fraction
+        curves = np.stack(list(self._resampled(metric, probe).values()), axis=-1)
+        resampled = share_needed(shares, curves, other._resampled(metric, probe)[fraction]) / fraction
+        # By order, because some may be infinite; the resamples' bias is that of both and cancels.
+        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], method="nearest")
+        return Estimate(float(value), float(low), float(high))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every value: by probe, fraction, repeat and metric, of each tag, ``macro`` and ``micro``."""
@@ -137,6 +200,21 @@ class Evaluation:
             lines.append(f"{probe:10}" + "".join(f"{cell:>22}" for cell in cells))
         lines += [f"left out: {tag} is {why}" for tag, why in self.undefined.items()]
         return "\n".join(lines)
+
+    def _require_alike(self, other: "Evaluation") -> None:
+        test, others = (each.corpus.paths[each.corpus.indices("test")] for each in (self, other))
+        if not np.array_equal(test, others) or list(self._fractions()) != list(other._fractions()):
+            raise ValueError("the two must be judged on the same test tracks, at the same fractions")
+
+    def _resampled(self, metric: str, probe: str) -> dict[float, NDArray[np.float64]]:
+        """The mean over repeats in each resample of the test tracks, by fraction."""
+        if metric not in RANKING:
+            raise ValueError(f"metric={metric!r}: use 'ap' or 'roc_auc'")
+        test = self.corpus.indices("test")
+        groups = None if self.corpus.groups is None else self.corpus.groups[test]
+        weights = resample_weights(len(test), groups=groups)
+        values = macro(bootstrap_metric(RANKING[metric], self.results[probe].scores, self.truth, weights))
+        return {fraction: values[rows].mean(axis=0) for fraction, rows in self._fractions().items()}
 
     def _fractions(self) -> dict[float, list[int]]:
         """Numbers of the subsets of each fraction."""
@@ -245,6 +323,35 @@ def evaluate_files(
         found = evaluate(load_encoder(source), task, cache=Path(out) / "embeddings", progress=True, **shared)
     found.save(out)
     return found
+
+
+def share_needed(
+    shares: NDArray[np.float64], values: NDArray[np.float64], target: ArrayLike
+) -> NDArray[np.float64]:
+    """The lowest share of labels at which a curve reaches a value.
+
+    Args:
+        shares: (shares,) ascending.
+        values: (..., shares); linear in the logarithm of the share between them.
+        target: (...).
+
+    Returns:
+        (...): the first share where all values are as high, infinity where none is.
+    """
+    target = np.asarray(target)
+    reached = values >= target[..., None]
+    first = reached.argmax(axis=-1)
+    before = np.maximum(first - 1, 0)
+    above, below = (np.take_along_axis(values, at[..., None], -1)[..., 0] for at in (first, before))
+    part = np.divide(target - below, above - below, out=np.ones_like(above), where=above > below)
+    logarithm = np.log(shares)
+    found = np.exp(logarithm[before] + part * (logarithm[first] - logarithm[before]))
+    return np.where(reached.any(axis=-1), found, np.inf)
+
+
+def _estimate(value: float, resampled: NDArray[np.float64], level: float) -> Estimate:
+    ends = interval(resampled, level, estimate=value)
+    return Estimate(value, float(ends.low), float(ends.high))
 
 
 def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> NDArray[np.floating]:

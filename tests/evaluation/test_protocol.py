@@ -10,6 +10,7 @@ from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.encoders import save_encoder
 from mvssl.evaluation import Embeddings, chance_ap, extract_embeddings, load_subsets, macro
+from mvssl.evaluation.protocol import share_needed
 
 FRACTIONS = {"fractions": (0.3, 1.0), "repeats": 2}
 
@@ -135,3 +136,35 @@ def test_embeddings_that_do_not_fit_are_refused(corpus, vectors, music, tmp_path
     file.write_bytes(b"PK?")
     with pytest.raises((ValueError, CorpusError), match="is needed"):
         mvssl.evaluation.protocol.evaluate_files(str(file), str(music), str(tmp_path / "out"))
+
+
+def test_the_share_needed_is_read_off_the_curve():
+    shares = np.array([0.01, 0.1, 1.0])
+    curve = np.array([0.2, 0.4, 0.6])
+    targets = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    expected = [0.01, 0.01, 10**-1.5, 0.1, 10**-0.5, 1.0, np.inf]
+    np.testing.assert_allclose(share_needed(shares, np.tile(curve, (7, 1)), targets), expected)
+    dip = np.array([0.3, 0.2, 0.6])
+    assert share_needed(shares, dip, 0.25) == pytest.approx(0.01)
+    assert share_needed(shares, dip, 0.4) == pytest.approx(10**-0.5)
+
+
+def test_two_are_compared_on_the_same_tracks(corpus, vectors):
+    rng = np.random.default_rng(2)
+    good = mvssl.evaluate(vectors, corpus, **FRACTIONS)
+    worse = mvssl.evaluate(vectors + rng.normal(0, 1.0, vectors.shape), corpus, **FRACTIONS)
+    for fraction, (value, low, high) in good.difference(worse).items():
+        assert value == pytest.approx(good.mean()[fraction] - worse.mean()[fraction])
+        assert low < value < high
+        assert low > 0
+    assert all(value == low == high == 0 for value, low, high in good.difference(good).values())
+    needed = good.labels_needed(worse)
+    assert needed.value == pytest.approx(0.3)  # reached with the smallest fraction
+    assert worse.labels_needed(good) == (np.inf, np.inf, np.inf)
+    assert good.labels_needed(good).value == pytest.approx(1.0)
+    with pytest.raises(ValueError, match=r"is none of 0\.3, 1"):
+        good.labels_needed(worse, 0.5)
+    with pytest.raises(ValueError, match="at the same fractions"):
+        good.difference(mvssl.evaluate(vectors, corpus, fractions=(1.0,)))
+    with pytest.raises(ValueError, match="use 'ap' or 'roc_auc'"):
+        good.interval("f1")

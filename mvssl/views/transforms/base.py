@@ -150,7 +150,8 @@ class Transform(nn.Module, ABC):
         if params is None:
             params = self.draw(random_keys(len(x)) if keys is None else keys)
         self._check_params(params, len(x))
-        out = self._transformed(x if inplace else x.clone(), params)
+        with torch.autocast(x.device.type, enabled=False):  # products of audio need their 24 bits
+            out = self._transformed(x if inplace else x.clone(), params)
         if not return_params:
             return out
         return out, {name: value.to(x.device) for name, value in params.items()}

@@ -63,6 +63,14 @@ def test_output_is_like_input_and_input_is_untouched(case):
     assert torch.equal(x, before)
 
 
+def test_neither_autocast_nor_working_in_place_changes_anything(case):
+    make, x = case
+    expected = make(p=0.7)(x, keys(6))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(make(p=0.7)(x, keys(6)), expected)
+    assert torch.equal(make(p=0.7)(x.clone(), keys(6), inplace=True), expected)
+
+
 def test_silence_and_full_scale_stay_finite(case, frontend):
     make, x = case
     for audio in (torch.zeros(2, 16_000), torch.ones(2, 16_000), torch.sign(torch.randn(2, 16_000))):

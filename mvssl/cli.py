@@ -14,7 +14,7 @@ SUBCOMMANDS = {
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "views": "Write views of one file, to listen to and to look at.",
-    "list": "List pretexts, encoders, front ends, view chains, samplers or corpora.",
+    "list": "List pretexts, encoders, front ends, view chains, samplers, probes or corpora.",
 }
 
 
@@ -22,10 +22,11 @@ def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, frontends, chains, samplers or corpora.
+        kind: pretexts, encoders, frontends, chains, samplers, probes or corpora.
     """
     from mvssl.data import corpora
     from mvssl.encoders import encoders
+    from mvssl.evaluation.probes import probes
     from mvssl.frontends import frontends
     from mvssl.pretext import pretexts
     from mvssl.views import chains, samplers
@@ -36,6 +37,7 @@ def list_names(kind: str = "pretexts") -> None:
         "frontends": frontends,
         "chains": chains,
         "samplers": samplers,
+        "probes": probes,
         "corpora": corpora,
     }
     if kind not in registries:
@@ -72,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_function_arguments(function, as_positional=True)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "corpora"]
+    kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "probes", "corpora"]
     lister.add_argument("kind", choices=kinds)
     commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
     given = parser.parse_args(arguments)

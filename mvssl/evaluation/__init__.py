@@ -19,7 +19,6 @@ from mvssl.evaluation.probes import (
     knn_probe,
     linear_probe,
     mlp_probe,
-    probes,
     standardise,
 )
 from mvssl.evaluation.protocol import Estimate, Evaluation, evaluate
@@ -52,7 +51,6 @@ __all__ = [
     "mlp_probe",
     "pool",
     "probe_subsets",
-    "probes",
     "resample_weights",
     "roc_auc",
     "save_subsets",

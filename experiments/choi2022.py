@@ -2,7 +2,8 @@
 
 The axes of "Towards Proper Contrastive Self-supervised Learning Strategies for Music Audio Representation"
 (https://arxiv.org/abs/2207.04471), with SimCLR on the embedded corpus. Writes choi2022.csv and choi2022.svg,
-a map from strategy to what linear probes recover of each cause, as a difference to the untrained encoder.
+a map from strategy to what linear probes recover of each cause, as a difference to the untrained encoder in
+hundredths.
 
 python experiments/choi2022.py --steps 120 --out runs/choi2022
 """
@@ -12,6 +13,7 @@ import csv
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -51,16 +53,8 @@ for positives, negatives, side in product(options.positives, options.negatives, 
     views = mvssl.views.chain(CHAINS[side], encoder.seconds, 2 * places, positives, positions=places)
     out = options.out / f"{positives}-{negatives}-{side}"
     tracks = options.views // (2 * places)
-    mvssl.fit(
-        pretext,
-        corpus,
-        views,
-        steps=options.steps,
-        batch_size=tracks,
-        seed=options.seed,
-        out=out,
-        resume=True,
-    )
+    recipe = {"steps": options.steps, "batch_size": tracks, "seed": options.seed}
+    mvssl.fit(pretext, corpus, views, out=out, resume=True, **recipe)
     judge(out.name, encoder)
 
 options.out.mkdir(parents=True, exist_ok=True)
@@ -69,13 +63,26 @@ with (options.out / "choi2022.csv").open("w", newline="") as file:
     writer = csv.DictWriter(file, ["strategy", *aspects])
     writer.writeheader()
     writer.writerows({"strategy": name, **kept} for name, kept in rows.items())
-base = rows.pop("untrained")
-gains = [[kept[aspect] - base[aspect] for aspect in aspects] for kept in rows.values()]
-figure = Figure((7, 1 + 0.24 * len(gains)), layout="constrained")
-axes = figure.subplots()
-limit = max(abs(gain) for row in gains for gain in row)
-image = axes.imshow(gains, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
-axes.set_xticks(range(len(aspects)), aspects)
-axes.set_yticks(range(len(rows)), [name.replace("-", " · ") for name in rows])
-figure.colorbar(image, label="kept more (red) or less (blue) than by the untrained encoder")
+figure = Figure(
+    (3 + 2.6 * len(options.negatives), 1.6 + 0.3 * len(rows) / len(options.negatives)), layout="constrained"
+)
+panels = figure.subplots(1, len(options.negatives), sharey=True, squeeze=False)[0]
+base = np.array(list(rows.pop("untrained").values()))
+gains = {name: np.array(list(kept.values())) - base for name, kept in rows.items()}
+limit = np.abs(list(gains.values())).max()
+strategies = list(product(options.positives, options.augmented))
+for axes, negatives in zip(panels, options.negatives, strict=True):
+    gain = np.array([gains[f"{positives}-{negatives}-{side}"] for positives, side in strategies])
+    image = axes.imshow(gain, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
+    for row, column in np.ndindex(gain.shape):
+        color = "white" if abs(gain[row, column]) > 0.7 * limit else "black"
+        text = f"{100 * gain[row, column]:+.0f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    for edge in range(len(options.augmented), len(strategies), len(options.augmented)):
+        axes.axhline(edge - 0.5, color="black", linewidth=0.8)
+    axes.set_title(f"negatives: {negatives}", fontsize=10)
+    axes.set_xticks(range(len(aspects)), aspects, rotation=45, ha="right")
+    axes.set_yticks(range(len(strategies)), [" · ".join(strategy) for strategy in strategies])
+panels[0].set_ylabel("positives · augmented side")
+figure.colorbar(image, ax=panels, label="change against the untrained encoder")
 figure.savefig(options.out / "choi2022.svg")

@@ -32,6 +32,7 @@ from mvssl.data import synthetic
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.encoders import create_encoder
 from mvssl.evaluation import (
+    ProbeData,
     average_precision,
     bootstrap_metric,
     draw_subsets,
@@ -79,7 +80,7 @@ def probes(tags: int) -> dict[str, Any]:
     features, targets, splits = problem()
     subsets = draw_subsets(targets[splits["train"]])
     start = time.perf_counter()
-    ours = linear_probe(features, targets, **splits, subsets=subsets, grid=GRID)
+    ours = linear_probe(ProbeData(features, targets, **splits), subsets=subsets, grid=GRID)
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     x = standardise(features, splits["train"])

@@ -10,14 +10,13 @@ python experiments/augmentation_ablation.py --chain light --without --normalised
 
 import argparse
 import csv
+from dataclasses import astuple
 from pathlib import Path
 
 import torch
 
 import mvssl
 from mvssl.data import open_corpus
-from mvssl.evaluation import average_precision as ap
-from mvssl.evaluation import bootstrap_metric, draw_subsets, interval, macro, probe_subsets, resample_weights
 from mvssl.pretext import SimCLR
 from mvssl.views import Crops, ViewChain, chain
 
@@ -34,10 +33,6 @@ parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
 options = parser.parse_args()
 
 corpus = open_corpus(options.data, min_seconds=2.0)
-subsets = draw_subsets(corpus.targets[corpus.indices("train")], [options.fraction])
-test = corpus.indices("test")
-groups = None if corpus.groups is None else corpus.groups[test]
-weights = resample_weights(len(test), groups=groups)
 chosen = chain(options.chain)
 members = {type(member).__name__: member for member in (*chosen.waveform, *chosen.spectrogram)}
 if options.without:
@@ -59,14 +54,10 @@ for cell, names in cells.items():
     views = ViewChain(Crops(encoder.seconds), waveform, spectrogram)
     out = options.out / cell
     mvssl.fit(SimCLR(encoder), corpus, views, steps=options.steps, seed=options.seed, out=out, resume=True)
-    scores = probe_subsets(
-        encoder, corpus, subsets, seconds=encoder.seconds, sample_rate=encoder.sample_rate, progress=False
-    )
-    mean = macro([ap(score, corpus.targets[test]) for score in scores]).mean()
-    resampled = macro(bootstrap_metric(ap, scores, corpus.targets[test], weights)).mean(0)
-    first = first or (mean, resampled)
-    gain = mean - first[0]
-    low, high = interval(resampled - first[1], estimate=gain)
+    found = mvssl.evaluate(encoder, corpus, fractions=[options.fraction])
+    first = first or found
+    mean = found.mean()[options.fraction]
+    gain, low, high = astuple(found.difference(first)[options.fraction])
     rows.append([cell, mean, gain, low, high])
     print(
         f"{cell:18} {options.fraction:.0%} mAP {mean:.3f} {gain:+.3f} [{low:+.3f}, {high:+.3f}]", flush=True

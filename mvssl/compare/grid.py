@@ -22,7 +22,7 @@ from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
 from mvssl.encoders import Encoder, create_encoder
-from mvssl.evaluation import Subset, draw_subsets, mel_statistics, probe_subsets, save_subsets
+from mvssl.evaluation import Subset, draw_subsets, evaluate, mel_statistics, save_subsets
 from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
@@ -251,10 +251,11 @@ class Grid:
 
     def _probe(self, encode: torch.nn.Module) -> NDArray[np.float64]:
         """Embeds the corpus and scores the test split for every label subset."""
-        return probe_subsets(
-            encode.to(default_device()), self.corpus, self.subsets,
-            seconds=self.seconds, sample_rate=self.sample_rate,
+        found = evaluate(
+            encode.to(default_device()), self.corpus, subsets=self.subsets,
+            seconds=self.seconds, sample_rate=self.sample_rate, progress=True,
         )  # fmt: skip
+        return found.results["linear"].scores
 
     def _supervised(self, cell: Cell) -> None:
         """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""

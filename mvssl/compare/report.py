@@ -20,8 +20,9 @@ from mvssl.compare.document import (
     to_html,
     to_markdown,
 )
-from mvssl.compare.summary import MACRO, Difference, Scope, Summary, results_rows, summarise, write_results
+from mvssl.compare.summary import MACRO, Scope, Summary, results_rows, summarise, write_results
 from mvssl.compare.words import number, percent
+from mvssl.evaluation import Difference
 
 _METRIC_TITLES = {"ap": "mAP", "roc_auc": "ROC-AUC"}
 _MANY = 12  # rows above which a list of problems stays folded

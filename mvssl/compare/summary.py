@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mvssl.compare.comparison import Comparison
 from mvssl.evaluation import (
+    Difference,
     average_precision,
     bootstrap_metric,
     chance_ap,
@@ -49,25 +50,6 @@ class Row(NamedTuple):
     tag: str
     metric: str
     value: float
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One method minus another, with its 95 % interval from the paired test bootstrap."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def above(self) -> bool:
-        """Whether the whole interval is above 0."""
-        return self.low > 0
-
-    @property
-    def below(self) -> bool:
-        """Whether the whole interval is below 0."""
-        return self.high < 0
 
 
 @dataclass(frozen=True)
@@ -260,7 +242,7 @@ def _estimates(samples: Mapping[str, _Sample], baselines: tuple[str, ...]) -> di
     top = _Sample(np.empty(0), means[leaders, everywhere], resampled[leaders, :, everywhere].T)
     table = {}
     for method, sample in samples.items():
-        low, high = _interval(sample.mean, sample.resampled)
+        low, high = interval(sample.resampled, estimate=sample.mean)
         behind = _differences(top, sample)
         versus = {name: _differences(sample, samples[name]) for name in baselines if name != method}
         draw_sd, seed_sd = _draw_spread(sample.values), _seed_spread(sample.values)
@@ -284,21 +266,8 @@ def _estimates(samples: Mapping[str, _Sample], baselines: tuple[str, ...]) -> di
 def _differences(one: _Sample, other: _Sample) -> list[Difference]:
     """One minus the other, per scope."""
     values = one.mean - other.mean
-    low, high = _interval(values, one.resampled - other.resampled)
+    low, high = interval(one.resampled - other.resampled, estimate=values)
     return [Difference(*map(float, numbers)) for numbers in zip(values, low, high, strict=True)]
-
-
-def _interval(values: Array, resampled: Array) -> tuple[Array, Array]:
-    """95 % intervals around values, from their (resamples, …) bootstrap distribution.
-
-    A resampled test set holds some tracks several times, which raises average precision as such. The mean
-    shift is taken off, so that the interval lies around the value: it is one for the metric that test sets of
-    this size have on average. Average precision on much larger test sets is somewhat lower.
-    """
-    low, high = interval(resampled)
-    defined = np.isfinite(resampled)
-    shift = np.where(defined, resampled, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1) - values
-    return low - shift, high - shift
 
 
 def _draw_spread(values: Array) -> Array | None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from mvssl.compare.comparison import Comparison
-from mvssl.compare.summary import MACRO, Difference, Estimate, Summary
+from mvssl.compare.summary import MACRO, Estimate, Summary
+from mvssl.evaluation import Difference
 
 _BASELINES = {
     "random": "the random encoder",

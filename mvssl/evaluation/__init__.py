@@ -6,14 +6,14 @@ each (`linear_probe`), and see how far the result would move with other test tra
 """
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
-from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
+from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.causes import causes_kept
-from mvssl.evaluation.efficiency import probe_subsets
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
     DEFAULT_GRID,
     LinearProbes,
+    ProbeData,
     ProbeResult,
     fit_linear_probes,
     knn_probe,
@@ -21,16 +21,17 @@ from mvssl.evaluation.probes import (
     mlp_probe,
     standardise,
 )
-from mvssl.evaluation.protocol import Estimate, Evaluation, evaluate
+from mvssl.evaluation.protocol import Evaluation, evaluate
 from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
 
 __all__ = [
     "DEFAULT_GRID",
+    "Difference",
     "Embeddings",
-    "Estimate",
     "Evaluation",
     "Interval",
     "LinearProbes",
+    "ProbeData",
     "ProbeResult",
     "Subset",
     "TimeStatistics",
@@ -50,7 +51,6 @@ __all__ = [
     "mel_statistics",
     "mlp_probe",
     "pool",
-    "probe_subsets",
     "resample_weights",
     "roc_auc",
     "save_subsets",

@@ -7,6 +7,7 @@ tag once for all resamples, and methods evaluated under the same weights can be 
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,25 @@ class Interval(NamedTuple):
 
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One method minus another, with its 95 % interval from the paired test bootstrap."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def above(self) -> bool:
+        """Whether the whole interval is above 0."""
+        return self.low > 0
+
+    @property
+    def below(self) -> bool:
+        """Whether the whole interval is below 0."""
+        return self.high < 0
 
 
 def resample_weights(

@@ -9,7 +9,7 @@ from torch import Tensor
 from mvssl.data import Corpus, CorpusError
 from mvssl.evaluation.embeddings import extract_embeddings
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, r2
-from mvssl.evaluation.probes import linear_probe, standardise
+from mvssl.evaluation.probes import ProbeData, linear_probe, standardise
 from mvssl.evaluation.subsets import draw_subsets
 
 PENALTIES = tuple(float(penalty) for penalty in np.logspace(-1, 5, 13))
@@ -53,7 +53,8 @@ def causes_kept(
     ).pooled()
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
     everything = draw_subsets(corpus.targets[train], [1.0])
-    probe = linear_probe(embeddings, corpus.targets, train=train, valid=valid, test=test, subsets=everything)
+    data = ProbeData(embeddings, corpus.targets, train=train, valid=valid, test=test)
+    probe = linear_probe(data, everything)
     truth = corpus.targets[test]
     chance = chance_ap(truth)
     kept = (average_precision(probe.scores[0], truth) - chance) / (1 - chance)

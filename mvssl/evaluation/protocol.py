@@ -4,8 +4,9 @@ import csv
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,23 +14,15 @@ from torch import Tensor
 
 from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import load_encoder
-from mvssl.evaluation.bootstrap import Interval, bootstrap_metric, interval, resample_weights
+from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
 from mvssl.evaluation.metrics import average_precision, best_thresholds, chance_ap, f1, macro, micro, roc_auc
-from mvssl.evaluation.probes import ProbeResult
+from mvssl.evaluation.probes import ProbeData, ProbeResult
 from mvssl.evaluation.probes import probes as registered
 from mvssl.evaluation.subsets import Subset, draw_subsets, save_subsets
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 1.0)
 RANKING = {"ap": average_precision, "roc_auc": roc_auc}
-
-
-class Estimate(NamedTuple):
-    """A value and the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +53,15 @@ class Evaluation:
 
     @property
     def undefined(self) -> dict[str, str]:
-        """Tags that some metric does not exist for on the test split, and why; macro means leave them out."""
+        """Tags that some metric does not exist for, and why; macro means of that metric leave them out."""
+        valid = self.corpus.targets[self.corpus.indices("valid")]
         reasons = {}
-        for tag, positives in zip(self.corpus.vocabulary, self.truth.sum(axis=0), strict=True):
+        for place, tag in enumerate(self.corpus.vocabulary):
+            positives = self.truth[:, place].sum()
             if positives in (0, len(self.truth)):
                 reasons[tag] = f"on {'no' if positives == 0 else 'every'} test track"
+            elif not valid[:, place].any():
+                reasons[tag] = "on no validation track: no threshold for F1"
         return reasons
 
     def mean(self, metric: str = "ap", probe: str = "linear") -> dict[float, float]:
@@ -77,32 +74,27 @@ class Evaluation:
         values = macro(self._values(metric, probe))
         return {fraction: float(values[rows].mean()) for fraction, rows in self._fractions().items()}
 
-    def interval(
-        self, metric: str = "ap", probe: str = "linear", level: float = 0.95
-    ) -> dict[float, Interval]:
-        """Where :meth:`mean` would lie with other test tracks, by fraction: a bootstrap over them.
+    def interval(self, metric: str = "ap", probe: str = "linear") -> dict[float, Interval]:
+        """Where :meth:`mean` would lie with other test tracks, by fraction: 95 % of a bootstrap over them.
 
         Args:
             metric: ``"ap"`` or ``"roc_auc"``.
             probe: One of those that were asked for.
-            level: Share of the resamples inside.
         """
         resampled, estimates = self._resampled(metric, probe), self.mean(metric, probe)
         return {
-            fraction: interval(values, level, estimate=estimates[fraction])
-            for fraction, values in resampled.items()
+            fraction: interval(values, estimate=estimates[fraction]) for fraction, values in resampled.items()
         }
 
     def difference(
-        self, other: "Evaluation", metric: str = "ap", probe: str = "linear", level: float = 0.95
-    ) -> dict[float, Estimate]:
+        self, other: "Evaluation", metric: str = "ap", probe: str = "linear"
+    ) -> dict[float, Difference]:
         """How much better this is than another, by fraction, under the same resamples of the test tracks.
 
         Args:
             other: Of the same corpus, fractions and probe.
             metric: ``"ap"`` or ``"roc_auc"``.
             probe: One that both were asked for.
-            level: Share of the resamples inside the interval.
 
         Raises:
             ValueError: If the two were not judged on the same test tracks and fractions.
@@ -110,10 +102,12 @@ class Evaluation:
         self._require_alike(other)
         ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
         resampled, others = self._resampled(metric, probe), other._resampled(metric, probe)
-        return {
-            fraction: _estimate(ours[fraction] - theirs[fraction], values - others[fraction], level)
-            for fraction, values in resampled.items()
-        }
+        found = {}
+        for fraction, values in resampled.items():
+            gain = ours[fraction] - theirs[fraction]
+            low, high = interval(values - others[fraction], estimate=gain)
+            found[fraction] = Difference(gain, float(low), float(high))
+        return found
 
     def labels_needed(
         self,
@@ -121,8 +115,7 @@ class Evaluation:
         fraction: float = 1.0,
         metric: str = "ap",
         probe: str = "linear",
-        level: float = 0.95,
-    ) -> Estimate:
+    ) -> tuple[float, Interval]:
         """The share of labels that this needs to be as good as another with a fraction of them.
 
         As a factor of that fraction: 0.2 means a fifth of the labels. Between fractions the metric is taken
@@ -135,7 +128,9 @@ class Evaluation:
             fraction: What the other may use.
             metric: ``"ap"`` or ``"roc_auc"``.
             probe: One that both were asked for.
-            level: Share of the resamples of the test tracks inside the interval.
+
+        Returns:
+            The factor, and its 95 % interval over resamples of the test tracks.
 
         Raises:
             ValueError: If the two were not judged on the same test tracks and fractions, ``fraction`` among
@@ -150,8 +145,8 @@ class Evaluation:
         curves = np.stack(list(self._resampled(metric, probe).values()), axis=-1)
         resampled = share_needed(shares, curves, other._resampled(metric, probe)[fraction]) / fraction
         # By order, because some may be infinite; the resamples' bias is that of both and cancels.
-        low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], method="nearest")
-        return Estimate(float(value), float(low), float(high))
+        low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
+        return float(value), Interval(low, high)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every value: by probe, fraction, repeat and metric, of each tag, ``macro`` and ``micro``."""
@@ -189,6 +184,11 @@ class Evaluation:
         return folder
 
     def __str__(self) -> str:
+        return self._table
+
+    @cached_property
+    def _table(self) -> str:
+        """Its intervals take a while."""
         fractions = list(self._fractions())
         lines = [
             f"{self.corpus.name}: macro average precision [95 % over test tracks], chance {self.chance:.3f}"
@@ -231,12 +231,9 @@ class Evaluation:
         if metric != "f1":
             raise ValueError(f"metric={metric!r}: use 'ap', 'roc_auc' or 'f1'")
         valid = self.corpus.targets[self.corpus.indices("valid")]
-        return np.stack(
-            [
-                f1(scores >= best_thresholds(on_valid, valid), self.truth)
-                for scores, on_valid in zip(result.scores, result.valid_scores, strict=True)
-            ]
-        )
+        thresholds = [best_thresholds(scores, valid) for scores in result.valid_scores]
+        found = [f1(scores >= t, self.truth) for scores, t in zip(result.scores, thresholds, strict=True)]
+        return np.where(valid.any(axis=0), np.stack(found), np.nan)
 
 
 def evaluate(
@@ -250,6 +247,7 @@ def evaluate(
     sample_rate: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
+    subsets: Sequence[Subset] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Judges frozen embeddings with few labels; ``mvssl compare`` judges in the same way.
@@ -266,6 +264,7 @@ def evaluate(
         sample_rate: In Hz; by default the encoder's.
         cache: Folder that keeps embeddings, see :func:`extract_embeddings`.
         seed: Of the label subsets.
+        subsets: Labelled tracks to use, such as those of a paper, instead of drawing any.
         progress: Show a progress bar.
 
     Raises:
@@ -286,11 +285,10 @@ def evaluate(
             encoder, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
         ).pooled()
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
-    subsets = draw_subsets(corpus.targets[train], fractions, repeats, seed)
-    results = {
-        name: probe(features, corpus.targets, train=train, valid=valid, test=test, subsets=subsets)
-        for name, probe in zip(probes, chosen, strict=True)
-    }
+    data = ProbeData(features, corpus.targets, train=train, valid=valid, test=test)
+    if subsets is None:
+        subsets = draw_subsets(corpus.targets[train], fractions, repeats, seed)
+    results = {name: probe(data, subsets) for name, probe in zip(probes, chosen, strict=True)}
     return Evaluation(corpus, tuple(subsets), results)
 
 
@@ -347,11 +345,6 @@ def share_needed(
     logarithm = np.log(shares)
     found = np.exp(logarithm[before] + part * (logarithm[first] - logarithm[before]))
     return np.where(reached.any(axis=-1), found, np.inf)
-
-
-def _estimate(value: float, resampled: NDArray[np.float64], level: float) -> Estimate:
-    ends = interval(resampled, level, estimate=value)
-    return Estimate(value, float(ends.low), float(ends.high))
 
 
 def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> NDArray[np.floating]:

@@ -9,9 +9,10 @@ import mvssl
 from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.encoders import save_encoder
-from mvssl.evaluation import Embeddings, chance_ap, extract_embeddings, load_subsets, macro
+from mvssl.evaluation import Difference, Embeddings, chance_ap, extract_embeddings, load_subsets, macro
 from mvssl.evaluation.protocol import share_needed
 
+UNSEEN = "on no validation track: no threshold for F1"
 FRACTIONS = {"fractions": (0.3, 1.0), "repeats": 2}
 
 
@@ -76,7 +77,9 @@ def test_an_oracle_is_found_and_noise_is_not(corpus, vectors):
 
 def test_the_table_names_what_is_left_out(corpus, vectors):
     found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
-    assert not found.undefined
+    seen = corpus.targets[corpus.indices("valid")].any(axis=0)
+    unseen = {tag: UNSEEN for tag, known in zip(corpus.vocabulary, seen, strict=True) if not known}
+    assert found.undefined == unseen
     lines = str(found).splitlines()
     assert lines[1].split() == ["labels", "0.3", "1"]
     assert lines[2].startswith("linear")
@@ -85,9 +88,17 @@ def test_the_table_names_what_is_left_out(corpus, vectors):
     corpus = corpus.take(np.arange(len(corpus)))
     corpus.targets[test, 0] = False
     corpus.targets[test, 1] = True
+    corpus.targets[corpus.indices("valid"), 2] = False
     found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
-    none, every = corpus.vocabulary[:2]
-    assert found.undefined == {none: "on no test track", every: "on every test track"}
+    none, every, third = corpus.vocabulary[:3]
+    assert found.undefined == {
+        none: "on no test track",
+        every: "on every test track",
+        third: UNSEEN,
+        **unseen,
+    }
+    f1 = {row["tag"]: row["value"] for row in found.rows() if row["metric"] == "f1"}
+    assert np.isnan([f1[none], f1[third]]).all()
     assert f"left out: {none} is on no test track" in str(found)
 
 
@@ -153,18 +164,26 @@ def test_two_are_compared_on_the_same_tracks(corpus, vectors):
     rng = np.random.default_rng(2)
     good = mvssl.evaluate(vectors, corpus, **FRACTIONS)
     worse = mvssl.evaluate(vectors + rng.normal(0, 1.0, vectors.shape), corpus, **FRACTIONS)
-    for fraction, (value, low, high) in good.difference(worse).items():
-        assert value == pytest.approx(good.mean()[fraction] - worse.mean()[fraction])
-        assert low < value < high
-        assert low > 0
-    assert all(value == low == high == 0 for value, low, high in good.difference(good).values())
+    for fraction, gain in good.difference(worse).items():
+        assert gain.value == pytest.approx(good.mean()[fraction] - worse.mean()[fraction])
+        assert gain.low < gain.value < gain.high
+        assert gain.above
+    assert all(gain == Difference(0.0, 0.0, 0.0) for gain in good.difference(good).values())
     needed = good.labels_needed(worse)
-    assert needed.value == pytest.approx(0.3)  # reached with the smallest fraction
-    assert worse.labels_needed(good) == (np.inf, np.inf, np.inf)
-    assert good.labels_needed(good).value == pytest.approx(1.0)
+    assert needed[0] == pytest.approx(0.3)  # reached with the smallest fraction
+    assert worse.labels_needed(good) == (np.inf, (np.inf, np.inf))
+    assert good.labels_needed(good)[0] == pytest.approx(1.0)
     with pytest.raises(ValueError, match=r"is none of 0\.3, 1"):
         good.labels_needed(worse, 0.5)
     with pytest.raises(ValueError, match="at the same fractions"):
         good.difference(mvssl.evaluate(vectors, corpus, fractions=(1.0,)))
     with pytest.raises(ValueError, match="use 'ap' or 'roc_auc'"):
         good.interval("f1")
+
+
+def test_subsets_may_be_given(corpus, vectors, tmp_path):
+    drawn = mvssl.evaluate(vectors, corpus, **FRACTIONS, seed=3)
+    train = corpus.paths[corpus.indices("train")].tolist()
+    kept = load_subsets(drawn.save(tmp_path) / "subsets.json", train)
+    again = mvssl.evaluate(vectors, corpus, subsets=kept)
+    np.testing.assert_array_equal(again.results["linear"].scores, drawn.results["linear"].scores)

@@ -30,52 +30,45 @@ class ProbeResult:
 
 
 Probe = Callable[..., ProbeResult]
-"""``(features, targets, *, train, valid, test, subsets, **options)``, as :func:`linear_probe` has them."""
+"""``(data, subsets, **options)``: trains on every label subset, and chooses a setting for each."""
 
 probes: Registry[Probe] = Registry("probe", group="mvssl.probes")
 """Probes by name; installed packages add theirs through the entry-point group ``mvssl.probes``."""
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Standardised features and the rows of the splits, checked.
+class ProbeData:
+    """What probes are trained, chosen and judged on.
 
-    Attributes:
-        features: (tracks, dim) float64 with mean 0 and standard deviation 1 over the train split, whose
+    Args:
+        features: (tracks, dim) embeddings of all tracks; they are standardised over the train split, whose
             tracks are there even where their labels are not.
         targets: (tracks, tags) of booleans.
-        train: Rows to which those of the subsets refer.
-        valid: Rows to choose on.
-        test: Rows to score.
+        train: Row numbers of the train split, to which the rows of label subsets refer.
+        valid: Row numbers of the validation split, which settings are chosen on.
+        test: Row numbers of the test split.
+
+    Raises:
+        ValueError: If a feature is not finite, no tag has a positive in the validation split, splits share a
+            track, or shapes do not match.
     """
 
-    features: NDArray[np.float64]
-    targets: NDArray[np.bool_]
-    train: NDArray[np.int64]
-    valid: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, features: ArrayLike, targets: ArrayLike, train: ArrayLike, valid: ArrayLike, test: ArrayLike
-    ) -> "Problem":
-        """Checks and standardises.
-
-        Raises:
-            ValueError: If a feature is not finite, no tag has a positive in the validation split, splits
-                share a track, or shapes do not match.
-        """
-        features, targets = checked(features, targets)
-        rows = [np.asarray(split, dtype=np.int64) for split in (train, valid, test)]
-        if not targets[rows[1]].any():
+    def __init__(
+        self, features: ArrayLike, targets: ArrayLike, *, train: ArrayLike, valid: ArrayLike, test: ArrayLike
+    ) -> None:
+        checked_features, self.targets = checked(features, targets)
+        self.train, self.valid, self.test = (
+            np.asarray(split, dtype=np.int64) for split in (train, valid, test)
+        )
+        if not self.targets[self.valid].any():
             raise ValueError("no tag has a positive in the validation split; settings cannot be chosen on it")
-        shared = np.flatnonzero(np.bincount(np.concatenate([np.unique(split) for split in rows])) > 1)
+        once = np.concatenate([np.unique(split) for split in (self.train, self.valid, self.test)])
+        shared = np.flatnonzero(np.bincount(once) > 1)
         if len(shared):
             raise ValueError(
                 f"{len(shared)} tracks are in more than one of train, valid and test (first: row "
                 f"{shared[0]}): leave each in one"
             )
-        return cls(standardise(features, rows[0]), targets, *rows)
+        self.features = standardise(checked_features, self.train)
 
     def valid_ap(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """Macro average precision on the validation split, of scores (..., valid tracks, tags)."""

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from mvssl.evaluation.probes.base import ProbeResult, Problem, checked, probes
+from mvssl.evaluation.probes.base import ProbeData, ProbeResult, checked, probes
 from mvssl.evaluation.subsets import Subset
 
 DEFAULT_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
@@ -38,13 +38,9 @@ class LinearProbes(NamedTuple):
 
 @probes.register("linear")
 def linear_probe(
-    features: ArrayLike,
-    targets: ArrayLike,
-    *,
-    train: ArrayLike,
-    valid: ArrayLike,
-    test: ArrayLike,
+    data: ProbeData,
     subsets: Sequence[Subset],
+    *,
     grid: Sequence[float] = DEFAULT_GRID,
 ) -> ProbeResult:
     """Logistic regression, one per tag; its inverse regularisation strength C is chosen on validation.
@@ -54,28 +50,23 @@ def linear_probe(
     the strongest regularisation (smallest C).
 
     Args:
-        features: (tracks, dim) embeddings of all tracks.
-        targets: (tracks, tags) of booleans.
-        train: Row numbers of the train split, to which the rows of the subsets refer.
-        valid: Row numbers of the validation split.
-        test: Row numbers of the test split.
+        data: Features, targets and splits.
         subsets: Label subsets from `draw_subsets`.
         grid: Values of C to try.
 
     Raises:
-        ValueError: If a feature is not finite, no tag has a positive in the validation split, or shapes do
-            not match.
+        ValueError: If a C is not above 0.
+        ArithmeticError: If a fit does not converge.
     """
-    problem = Problem.of(features, targets, train, valid, test)
     grid = tuple(sorted(grid))
     weights, intercepts = fit_linear_probes(
-        problem.features[problem.train], problem.targets[problem.train], subsets, grid
+        data.features[data.train], data.targets[data.train], subsets, grid
     )
-    valid_scores = problem.features[problem.valid] @ weights + intercepts[:, :, None]
-    valid_ap = problem.valid_ap(valid_scores)
+    valid_scores = data.features[data.valid] @ weights + intercepts[:, :, None]
+    valid_ap = data.valid_ap(valid_scores)
     best = valid_ap.argmax(axis=1)
     every = np.arange(len(subsets))
-    scores = problem.features[problem.test] @ weights[every, best] + intercepts[every, best, None]
+    scores = data.features[data.test] @ weights[every, best] + intercepts[every, best, None]
     return ProbeResult(scores, valid_scores[every, best], np.array(grid)[best], grid, valid_ap)
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from mvssl import seeding
-from mvssl.evaluation.probes.base import ProbeResult, Problem, probes
+from mvssl.evaluation.probes.base import ProbeData, ProbeResult, probes
 from mvssl.evaluation.subsets import Subset
 
 RATES = (1e-4, 3e-4, 1e-3)
@@ -18,13 +18,9 @@ RATES = (1e-4, 3e-4, 1e-3)
 
 @probes.register("mlp")
 def mlp_probe(
-    features: ArrayLike,
-    targets: ArrayLike,
-    *,
-    train: ArrayLike,
-    valid: ArrayLike,
-    test: ArrayLike,
+    data: ProbeData,
     subsets: Sequence[Subset],
+    *,
     grid: Sequence[float] = RATES,
     hidden: int = 512,
     dropout: float = 0.5,
@@ -44,11 +40,7 @@ def mlp_probe(
     it.
 
     Args:
-        features: (tracks, dim) embeddings of all tracks.
-        targets: (tracks, tags) of booleans.
-        train: Row numbers of the train split, to which the rows of the subsets refer.
-        valid: Row numbers of the validation split.
-        test: Row numbers of the test split.
+        data: Features, targets and splits.
         subsets: Label subsets from `draw_subsets`.
         grid: Learning rates to try; of equally good ones the lowest is taken.
         hidden: Width of the hidden layer, of ReLUs.
@@ -60,18 +52,16 @@ def mlp_probe(
         seed: Of weights, batches and dropout.
 
     Raises:
-        ValueError: If a feature is not finite, no tag has a positive in the validation split, shapes do not
-            match, splits overlap, or a learning rate is not above 0.
+        ValueError: If a learning rate is not above 0.
     """
     grid = tuple(sorted(grid))
     if not grid or grid[0] <= 0:
         raise ValueError(f"grid={grid} must hold learning rates above 0")
-    problem = Problem.of(features, targets, train, valid, test)
     cells = [(subset, rate) for subset in subsets for rate in grid]
-    x = torch.from_numpy(problem.features).float()
-    y = torch.from_numpy(problem.targets).float()
+    x = torch.from_numpy(data.features).float()
+    y = torch.from_numpy(data.targets).float()
     nets = _Networks(x.shape[1], hidden, y.shape[1], torch.tensor([rate for _, rate in cells]), seed)
-    rows = [torch.from_numpy(problem.train[subset.indices]) for subset, _ in cells]
+    rows = [torch.from_numpy(data.train[subset.indices]) for subset, _ in cells]
     best = [_Best() for _ in cells]
     running = list(range(len(cells)))
     generator = torch.Generator().manual_seed(seed)
@@ -81,7 +71,7 @@ def mlp_probe(
         for draw, mask in zip(draws, masks, strict=True):
             batch = torch.stack([rows[cell][(draw * len(rows[cell])).long()] for cell in running])
             nets.step(x[batch], y[batch], mask / (1 - dropout))
-        ap = problem.valid_ap(nets.scores(x[problem.valid]))
+        ap = data.valid_ap(nets.scores(x[data.valid]))
         for place, (cell, value) in enumerate(zip(running, ap, strict=True)):
             if value > best[cell].ap:
                 best[cell] = _Best(float(value), check, nets.weights_of(place))
@@ -96,7 +86,7 @@ def mlp_probe(
     winners = [best[number * len(grid) + setting] for number, setting in enumerate(chosen)]
     valid_scores, scores = (
         np.stack([_forward(found.weights, x[split]).double().numpy() for found in winners])
-        for split in (problem.valid, problem.test)
+        for split in (data.valid, data.test)
     )
     return ProbeResult(scores, valid_scores, np.array(grid)[chosen], grid, valid_ap)
 

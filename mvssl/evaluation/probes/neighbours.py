@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from mvssl.evaluation.probes.base import ProbeResult, Problem, probes
+from mvssl.evaluation.probes.base import ProbeData, ProbeResult, probes
 from mvssl.evaluation.subsets import Subset
 
 NEIGHBOURS = (1, 3, 10, 30, 100)
@@ -17,13 +17,9 @@ _AT_ONCE = 2**24  # votes (tracks × neighbours × tags) in memory
 
 @probes.register("knn")
 def knn_probe(
-    features: ArrayLike,
-    targets: ArrayLike,
-    *,
-    train: ArrayLike,
-    valid: ArrayLike,
-    test: ArrayLike,
+    data: ProbeData,
     subsets: Sequence[Subset],
+    *,
     grid: Sequence[int] = NEIGHBOURS,
     temperature: float = 0.07,
 ) -> ProbeResult:
@@ -35,30 +31,24 @@ def knn_probe(
     asked for, all of them are taken.
 
     Args:
-        features: (tracks, dim) embeddings of all tracks.
-        targets: (tracks, tags) of booleans.
-        train: Row numbers of the train split, to which the rows of the subsets refer.
-        valid: Row numbers of the validation split.
-        test: Row numbers of the test split.
+        data: Features, targets and splits.
         subsets: Label subsets from `draw_subsets`.
         grid: Numbers of neighbours to try; of equally good ones the smallest is taken.
         temperature: Of the weights.
 
     Raises:
-        ValueError: If a feature is not finite, no tag has a positive in the validation split, shapes do not
-            match, splits overlap, or a number of neighbours is below 1.
+        ValueError: If a number of neighbours is below 1.
     """
     grid = tuple(sorted(grid))
     if not grid or grid[0] < 1:
         raise ValueError(f"grid={grid} must hold numbers of neighbours from 1 on")
-    problem = Problem.of(features, targets, train, valid, test)
-    unit = F.normalize(torch.from_numpy(problem.features), dim=1)
-    asked = torch.from_numpy(np.concatenate([problem.valid, problem.test]))
-    similarity = unit[asked] @ unit[torch.from_numpy(problem.train)].T / temperature
-    labels = torch.from_numpy(problem.targets[problem.train]).double()
+    unit = F.normalize(torch.from_numpy(data.features), dim=1)
+    asked = torch.from_numpy(np.concatenate([data.valid, data.test]))
+    similarity = unit[asked] @ unit[torch.from_numpy(data.train)].T / temperature
+    labels = torch.from_numpy(data.targets[data.train]).double()
     votes = np.stack([_votes(similarity[:, rows], labels[rows], grid) for rows in _rows(subsets)])
-    valid_scores, scores = np.split(votes, [len(problem.valid)], axis=2)
-    valid_ap = problem.valid_ap(valid_scores)
+    valid_scores, scores = np.split(votes, [len(data.valid)], axis=2)
+    valid_ap = data.valid_ap(valid_scores)
     best = valid_ap.argmax(axis=1)
     every = np.arange(len(subsets))
     return ProbeResult(scores[every, best], valid_scores[every, best], np.array(grid)[best], grid, valid_ap)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mvssl.evaluation import average_precision, chance_ap, draw_subsets, macro
-from mvssl.evaluation.probes import probes
+from mvssl.evaluation.probes import ProbeData, probes
 
 SPLITS = {"train": np.arange(120), "valid": np.arange(120, 170), "test": np.arange(170, 250)}
 
@@ -33,7 +33,7 @@ def quality(scores, targets):
 
 def test_an_oracle_is_found(probe, problem, subsets):
     features, targets = problem
-    found = probe(features, targets, **SPLITS, subsets=subsets)
+    found = probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
     assert found.scores.shape == (3, 80, 3)
     assert found.valid_scores.shape == (3, 50, 3)
     assert found.valid_ap.shape == (3, len(found.grid))
@@ -49,18 +49,18 @@ def test_shuffled_labels_score_chance(probe, problem, subsets):
     values = []
     for _ in range(4):
         shuffled = targets[rng.permutation(250)]
-        found = probe(features, shuffled, **SPLITS, subsets=subsets[-1:])
+        found = probe(ProbeData(features, shuffled, **SPLITS), subsets=subsets[-1:])
         values.append(quality(found.scores[0], shuffled) - macro(chance_ap(shuffled[SPLITS["test"]])))
     assert abs(np.mean(values)) < 0.05
 
 
 def test_the_test_split_teaches_nothing(probe, problem, subsets):
     features, targets = problem
-    found = probe(features, targets, **SPLITS, subsets=subsets)
+    found = probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
     others, lies = features.copy(), targets.copy()
     others[SPLITS["test"][1:]] += 5
     lies[SPLITS["test"]] = ~lies[SPLITS["test"]]
-    again = probe(others, lies, **SPLITS, subsets=subsets)
+    again = probe(ProbeData(others, lies, **SPLITS), subsets=subsets)
     np.testing.assert_allclose(again.scores[:, 0], found.scores[:, 0], atol=1e-5)
     np.testing.assert_array_equal(again.chosen, found.chosen)
 
@@ -71,23 +71,25 @@ def test_labels_beyond_the_subset_teach_nothing(probe, problem, subsets):
     lies = targets.copy()
     hidden = np.setdiff1d(SPLITS["train"], small[0].indices)
     lies[hidden] = ~lies[hidden]
-    found, again = (probe(features, labels, **SPLITS, subsets=small) for labels in (targets, lies))
+    found, again = (probe(ProbeData(features, labels, **SPLITS), subsets=small) for labels in (targets, lies))
     np.testing.assert_array_equal(found.scores, again.scores)
 
 
 def test_the_same_again_and_beside_others(probe, problem, subsets):
     features, targets = problem
-    together = probe(features, targets, **SPLITS, subsets=subsets)
-    np.testing.assert_array_equal(probe(features, targets, **SPLITS, subsets=subsets).scores, together.scores)
+    together = probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
+    np.testing.assert_array_equal(
+        probe(ProbeData(features, targets, **SPLITS), subsets=subsets).scores, together.scores
+    )
     for number, subset in enumerate(subsets):
-        alone = probe(features, targets, **SPLITS, subsets=[subset])
+        alone = probe(ProbeData(features, targets, **SPLITS), subsets=[subset])
         np.testing.assert_allclose(alone.scores[0], together.scores[number], atol=1e-3)
 
 
 def test_features_may_have_any_scale(probe, problem, subsets):
     features, targets = problem
-    found = probe(features, targets, **SPLITS, subsets=subsets)
-    scaled = probe(features * 2.0**10 - 2.0**9, targets, **SPLITS, subsets=subsets)
+    found = probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
+    scaled = probe(ProbeData(features * 2.0**10 - 2.0**9, targets, **SPLITS), subsets=subsets)
     np.testing.assert_allclose(scaled.scores, found.scores, atol=1e-3)
 
 
@@ -96,11 +98,11 @@ def test_a_track_on_two_sides_is_refused(probe, problem, subsets, split):
     features, targets = problem
     leaking = {**SPLITS, split: np.r_[SPLITS[split], 7]}
     with pytest.raises(ValueError, match=r"1 tracks are in more than one .* \(first: row 7\)"):
-        probe(features, targets, **leaking, subsets=subsets)
+        probe(ProbeData(features, targets, **leaking), subsets=subsets)
 
 
 def test_what_is_not_finite_is_refused(probe, problem, subsets):
     features, targets = problem
     features[3, 2] = np.nan
     with pytest.raises(ValueError, match="first: row 3"):
-        probe(features, targets, **SPLITS, subsets=subsets)
+        probe(ProbeData(features, targets, **SPLITS), subsets=subsets)

@@ -6,6 +6,7 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
 from mvssl.evaluation import (
+    ProbeData,
     Subset,
     average_precision,
     bootstrap_metric,
@@ -106,7 +107,7 @@ def test_probe_is_standardise_then_choose_then_score():
     features = features * np.logspace(-3, 3, 12) + 100
     parts = splits(240)
     subset = Subset(0.3, 0, np.arange(0, 120, 3))
-    result = linear_probe(features, targets, **parts, subsets=[subset], grid=GRID)
+    result = linear_probe(ProbeData(features, targets, **parts), subsets=[subset], grid=GRID)
 
     scaled = StandardScaler().fit(features[parts["train"]]).transform(features)
     rows = parts["train"][subset.indices]
@@ -127,7 +128,7 @@ def test_of_equal_values_the_strongest_regularisation_is_chosen():
     targets = features + rng.normal(size=(80, 1)) > 0
     parts = splits(80)
     subsets = draw_subsets(targets[parts["train"]], (0.5, 1.0), repeats=2)
-    result = linear_probe(features, targets, **parts, subsets=subsets, grid=GRID[::-1])
+    result = linear_probe(ProbeData(features, targets, **parts), subsets=subsets, grid=GRID[::-1])
     assert result.grid == GRID
     assert (result.chosen == GRID[0]).all()
     assert result.scores.shape == (3, 20, 1)
@@ -141,7 +142,7 @@ def test_constant_and_nearly_constant_columns_change_nothing():
     parts = splits(80)
     subsets = draw_subsets(targets[parts["train"]], (0.5,), repeats=2)
     with_dead, without = (
-        linear_probe(x, targets, **parts, subsets=subsets, grid=GRID)
+        linear_probe(ProbeData(x, targets, **parts), subsets=subsets, grid=GRID)
         for x in (np.concatenate([features, dead], axis=1), features)
     )
     np.testing.assert_allclose(with_dead.scores, without.scores, atol=1e-3)
@@ -153,7 +154,7 @@ def test_an_embedding_that_knows_the_answer_scores_high():
     oracle = targets @ rng.normal(size=(8, 64)) + 0.3 * rng.normal(size=(400, 64))
     parts = splits(400)
     subsets = draw_subsets(targets[parts["train"]], (0.1, 1.0), repeats=2)
-    result = linear_probe(oracle, targets, **parts, subsets=subsets)
+    result = linear_probe(ProbeData(oracle, targets, **parts), subsets=subsets)
     assert min(macro(average_precision(scores, targets[parts["test"]])) for scores in result.scores) > 0.9
 
 
@@ -164,7 +165,7 @@ def test_shuffled_labels_score_chance():
 
     def is_chance(labels):
         subsets = draw_subsets(labels[parts["train"]], (0.3,), repeats=1)
-        scores = linear_probe(features, labels, **parts, subsets=subsets, grid=GRID).scores
+        scores = linear_probe(ProbeData(features, labels, **parts), subsets=subsets, grid=GRID).scores
         truth = labels[parts["test"]]
         values = macro(bootstrap_metric(average_precision, scores, truth, weights))[0]
         low, high = interval(values, estimate=macro(average_precision(scores[0], truth)))
@@ -182,14 +183,14 @@ def test_bad_input_is_named():
     broken = features.copy()
     broken[7, 2], broken[9, 0] = np.nan, np.inf
     with pytest.raises(ValueError, match=r"2 of 40 tracks are not finite .*row 7"):
-        linear_probe(broken, targets, **parts, subsets=subsets)
+        linear_probe(ProbeData(broken, targets, **parts), subsets=subsets)
     with pytest.raises(ValueError, match=r"\(39, 4\) must be .*\(40, 2\)"):
-        linear_probe(features[:-1], targets, **parts, subsets=subsets)
+        linear_probe(ProbeData(features[:-1], targets, **parts), subsets=subsets)
     with pytest.raises(ValueError, match="above 0"):
-        linear_probe(features, targets, **parts, subsets=subsets, grid=(0.0, 1.0))
+        linear_probe(ProbeData(features, targets, **parts), subsets=subsets, grid=(0.0, 1.0))
     targets[parts["valid"]] = False
     with pytest.raises(ValueError, match="no tag has a positive in the validation split"):
-        linear_probe(features, targets, **parts, subsets=subsets)
+        linear_probe(ProbeData(features, targets, **parts), subsets=subsets)
 
 
 def test_no_convergence_is_an_error():

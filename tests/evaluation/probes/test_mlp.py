@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mvssl.evaluation import Subset, average_precision, chance_ap, draw_subsets, linear_probe, macro
-from mvssl.evaluation.probes import mlp_probe
+from mvssl.evaluation.probes import ProbeData, mlp_probe
 from mvssl.evaluation.probes.mlp import _Networks
 
 SPLITS = {"train": np.arange(200), "valid": np.arange(200, 260), "test": np.arange(260, 400)}
@@ -24,9 +24,14 @@ def quality(result, targets):
 def test_it_finds_what_a_linear_probe_cannot():
     features, targets = products()
     subsets = [Subset(1.0, 0, np.arange(200))]
-    linear = linear_probe(features, targets, **SPLITS, subsets=subsets)
+    linear = linear_probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
     ours = mlp_probe(
-        features, targets, **SPLITS, subsets=subsets, grid=(1e-2,), hidden=64, max_steps=600, dropout=0.2
+        ProbeData(features, targets, **SPLITS),
+        subsets=subsets,
+        grid=(1e-2,),
+        hidden=64,
+        max_steps=600,
+        dropout=0.2,
     )
     assert quality(linear, targets) < 0.65
     assert quality(ours, targets) > 0.85
@@ -35,17 +40,19 @@ def test_it_finds_what_a_linear_probe_cannot():
 def test_shuffled_labels_teach_nothing():
     features, _ = products()
     targets = np.random.default_rng(1).random((400, 8)) < 0.4
-    found = mlp_probe(features, targets, **SPLITS, subsets=[Subset(1.0, 0, np.arange(200))], **SMALL)
+    found = mlp_probe(
+        ProbeData(features, targets, **SPLITS), subsets=[Subset(1.0, 0, np.arange(200))], **SMALL
+    )
     assert abs(quality(found, targets) - macro(chance_ap(targets[SPLITS["test"]]))) < 0.06
 
 
 def test_what_is_trained_beside_a_network_does_not_matter():
     features, targets = products()
     subsets = draw_subsets(targets[:200], (0.1, 1.0), repeats=2)
-    together = mlp_probe(features, targets, **SPLITS, subsets=subsets, grid=(1e-3, 1e-2), **SMALL)
+    together = mlp_probe(ProbeData(features, targets, **SPLITS), subsets=subsets, grid=(1e-3, 1e-2), **SMALL)
     for number, subset in enumerate(subsets):
         for setting, rate in enumerate((1e-3, 1e-2)):
-            alone = mlp_probe(features, targets, **SPLITS, subsets=[subset], grid=(rate,), **SMALL)
+            alone = mlp_probe(ProbeData(features, targets, **SPLITS), subsets=[subset], grid=(rate,), **SMALL)
             assert alone.valid_ap[0, 0] == pytest.approx(together.valid_ap[number, setting], abs=1e-6)
             if together.chosen[number] == rate:
                 np.testing.assert_allclose(alone.scores[0], together.scores[number], atol=1e-4)
@@ -81,7 +88,9 @@ def test_it_stops_when_nothing_gets_better(monkeypatch):
         _Networks, "step", lambda self, *a: steps.append(len(self.rates)) or original(self, *a)
     )
     subsets = [Subset(1.0, 0, np.arange(200))]
-    mlp_probe(features, targets, **SPLITS, subsets=subsets, grid=(1e-4, 1e-1), hidden=8, patience=2)
+    mlp_probe(
+        ProbeData(features, targets, **SPLITS), subsets=subsets, grid=(1e-4, 1e-1), hidden=8, patience=2
+    )
     assert len(steps) < 2_000
     assert steps == sorted(steps, reverse=True)
 
@@ -89,4 +98,4 @@ def test_it_stops_when_nothing_gets_better(monkeypatch):
 def test_bad_rates_are_refused():
     features, targets = products()
     with pytest.raises(ValueError, match="learning rates above 0"):
-        mlp_probe(features, targets, **SPLITS, subsets=[Subset(1.0, 0, np.arange(9))], grid=(0.0,))
+        mlp_probe(ProbeData(features, targets, **SPLITS), subsets=[Subset(1.0, 0, np.arange(9))], grid=(0.0,))

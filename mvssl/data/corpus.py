@@ -56,7 +56,9 @@ class Corpus:
         seconds: (tracks,) float64 durations.
         splits: (tracks,) ``"train"``, ``"valid"`` or ``"test"``.
         vocabulary: Usable tags.
-        targets: (tracks, tags) bool; (tracks, 0) without labels.
+        targets: (tracks, tags) bool, or float64 numbers; (tracks, 0) without labels.
+        task: What the targets are, one of ``mvssl.evaluation.tasks``: ``"tagging"``, ``"classification"`` and
+            ``"key"`` (one tag per track, the names of the classes being the vocabulary), or ``"regression"``.
         groups: (tracks,) names such as artists, empty where unknown; None when no track has one.
         tag_groups: Named groups of tags from the vocabulary.
         excluded_tags: Tags that cannot be learned or tested, with the reason.
@@ -82,6 +84,7 @@ class Corpus:
     problems: tuple[Problem, ...] = ()
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     stems: NDArray[np.str_] | None = None
+    task: str = "tagging"
 
     def __post_init__(self) -> None:
         tracks = len(self.paths)

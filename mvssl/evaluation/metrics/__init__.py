@@ -4,7 +4,7 @@ Each takes optional weights (resamples, tracks), so that :func:`~mvssl.evaluatio
 it for all resamples at once.
 """
 
-from mvssl.evaluation.metrics.classification import accuracy, best_thresholds, confusion_matrix, f1
+from mvssl.evaluation.metrics.classification import accuracy, best_thresholds, confusion_matrix, f1, recall
 from mvssl.evaluation.metrics.keys import KEYS, weighted_key_score
 from mvssl.evaluation.metrics.ranking import average_precision, chance_ap, macro, micro, roc_auc
 from mvssl.evaluation.metrics.regression import r2
@@ -20,6 +20,7 @@ __all__ = [
     "macro",
     "micro",
     "r2",
+    "recall",
     "roc_auc",
     "weighted_key_score",
 ]

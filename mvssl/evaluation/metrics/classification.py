@@ -76,6 +76,30 @@ def accuracy(
         ValueError: If shapes do not match, a label is no class, k is out of range, a score is not finite or
             a weight is negative.
     """
+    return weighted_mean(_hits(scores, labels, k)[0].astype(np.float64), weights)
+
+
+def recall(
+    scores: ArrayLike, labels: ArrayLike, k: int = 1, weights: ArrayLike | None = None
+) -> NDArray[np.float64]:
+    """How often the tracks of each class have it among the k with the highest scores.
+
+    Arguments and errors are those of :func:`accuracy`.
+
+    Returns:
+        (classes,), or (resamples, classes) with weights. NaN for a class without a track (of weight above
+        zero).
+    """
+    hits, labels = _hits(scores, labels, k)
+    classes = np.arange(np.shape(scores)[1])
+    rows = checked_weights(weights, len(labels))
+    there = (labels[:, None] == classes).astype(np.float64)
+    found = ratio(rows @ (there * hits[:, None]), rows @ there, empty=np.nan)
+    return found[0] if weights is None else found
+
+
+def _hits(scores: ArrayLike, labels: ArrayLike, k: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether the class of each track is among the best k, and its number."""
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2 or not np.isfinite(scores).all():
         raise ValueError(f"scores {scores.shape} must be (tracks, classes), all of them finite")
@@ -86,7 +110,7 @@ def accuracy(
     own = scores[np.arange(len(scores)), labels][:, None]
     later = np.arange(classes) > labels[:, None]
     better = (scores > own) | ((scores == own) & later)
-    return weighted_mean((better.sum(axis=1) < k).astype(np.float64), weights)
+    return better.sum(axis=1) < k, labels
 
 
 def confusion_matrix(predicted: ArrayLike, labels: ArrayLike, classes: int) -> NDArray[np.int64]:

@@ -14,19 +14,29 @@ SUBCOMMANDS = {
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "views": "Write views of one file, to listen to and to look at.",
-    "list": "List pretexts, encoders, front ends, view chains, samplers, probes or corpora.",
+    "list": "List what is registered: pretexts, encoders, view chains, probes, protocols, corpora, …",
 }
+
+REPEATED = {
+    "evaluate": {
+        "task": "Corpus with labels: its name, folder or manifest, with the field that holds the labels "
+        "behind a colon if they are no tags. May be given several times. (default: synthetic)"
+    }
+}
+"""Options that may be given several times."""
 
 
 def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, frontends, chains, samplers, probes or corpora.
+        kind: pretexts, encoders, frontends, chains, samplers, tasks, probes, protocols or corpora.
     """
     from mvssl.data import corpora
     from mvssl.encoders import encoders
     from mvssl.evaluation.probes import probes
+    from mvssl.evaluation.protocols import protocols
+    from mvssl.evaluation.tasks import tasks
     from mvssl.frontends import frontends
     from mvssl.pretext import pretexts
     from mvssl.views import chains, samplers
@@ -37,7 +47,9 @@ def list_names(kind: str = "pretexts") -> None:
         "frontends": frontends,
         "chains": chains,
         "samplers": samplers,
+        "tasks": tasks,
         "probes": probes,
+        "protocols": protocols,
         "corpora": corpora,
     }
     if kind not in registries:
@@ -71,16 +83,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, function in functions.items():
         command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
-        command.add_function_arguments(function, as_positional=True)
+        repeated = REPEATED.get(name, {})
+        command.add_function_arguments(function, as_positional=True, skip=set(repeated))
+        for option, explained in repeated.items():
+            command.add_argument(f"--{option}", action="append", help=explained)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "probes", "corpora"]
+    kinds = [
+        "pretexts",
+        "encoders",
+        "frontends",
+        "chains",
+        "samplers",
+        "tasks",
+        "probes",
+        "protocols",
+        "corpora",
+    ]
     lister.add_argument("kind", choices=kinds)
     commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     chosen = given[given.subcommand].as_dict()
     chosen.pop("config", None)
+    for option in REPEATED.get(given.subcommand, {}):
+        if chosen[option] is None:
+            del chosen[option]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -91,6 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(
                     f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
                 )
+            elif given.subcommand == "evaluate":
+                print(*evaluate_files(**chosen), sep="\n\n")
             else:
                 print(functions[given.subcommand](**chosen))
     except (ValueError, OSError, FloatingPointError) as error:

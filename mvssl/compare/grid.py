@@ -169,8 +169,8 @@ class Grid:
         settings.claim(out)
         # Probes and the supervised baseline take whole crops of every track.
         needed = max(self.views.sampler.min_seconds, self.seconds)
-        self.corpus: Corpus = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
-        self.corpus.require_labels()
+        opened = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
+        self.corpus: Corpus = opened.labelled()
         if any(pretexts.entry(name).target.needs_groups for name in settings.pretexts):
             self.corpus.require_groups()
         self.remarks = remarks(self.corpus, self.views.sampler)

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import SPLITS, CorpusError, Listing, list_tracks
 from mvssl.data.reading import AudioFileError, AudioReader
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
@@ -77,7 +78,7 @@ class Corpus:
     seconds: NDArray[np.float64]
     splits: NDArray[np.str_]
     vocabulary: tuple[str, ...]
-    targets: NDArray[np.bool_]
+    targets: NDArray[Any]
     groups: NDArray[np.str_] | None = None
     tag_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded_tags: Mapping[str, str] = field(default_factory=dict)
@@ -167,12 +168,29 @@ class Corpus:
                 "playlist) in a manifest, or use a pretext that needs no groups"
             )
 
-    def require_labels(self) -> None:
-        """Checks that a probe can be trained, chosen and tested on this corpus.
+    def labelled(self) -> "Corpus":
+        """The corpus as probes can be trained, chosen and tested on it.
+
+        That is this corpus, if labels are classes without the tracks of those that are not usable.
 
         Raises:
             CorpusError: If there are no labels, a split is empty, or no tag is usable.
         """
+        self._require_labels()
+        rows = self.labelled_rows()
+        if len(rows) == len(self):
+            return self
+        gone = np.setdiff1d(np.arange(len(self)), rows)
+        problems = tuple(Problem(str(self.paths[row]), "its class is not usable") for row in gone)
+        kept = replace(self.take(rows), problems=self.problems + problems)
+        kept._require_labels()
+        return kept
+
+    def labelled_rows(self) -> NDArray[np.int64]:
+        """Rows of the tracks of :meth:`labelled`."""
+        return np.flatnonzero((self.task != "classification") | self.targets.any(axis=1))
+
+    def _require_labels(self) -> None:
         if not self.vocabulary and not self.excluded_tags:
             raise CorpusError(
                 f"{self.name}: no labels; give 'tags' or 'label' in a manifest, or one sub-folder per class"
@@ -221,10 +239,11 @@ def open_corpus(
 
     Args:
         source: The name of a registered corpus; a folder of audio, searched recursively, where
-            sub-folders are taken for labels (see :func:`mvssl.data.listing.list_folder`); a folder with
+            sub-folders are taken for classes (see :func:`mvssl.data.listing.list_folder`); a folder with
             a ``manifest.jsonl``; or a ``*.jsonl`` manifest (see
-            :func:`mvssl.data.listing.list_manifest`). ``tag_groups.json`` beside it may name groups of
-            tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+            :func:`mvssl.data.listing.list_manifest`). Behind a colon may stand the field that holds the
+            labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``. ``tag_groups.json`` beside a manifest may
+            name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
         min_seconds: Shorter tracks are left out.
         check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
             decodes every file once, stems too, and finds damaged files and NaN.
@@ -239,16 +258,37 @@ def open_corpus(
         return source
     if check not in ("headers", "full"):
         raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
-    if isinstance(source, str) and source in corpora.names():
-        corpus: Corpus = corpora.create(source, progress=progress)
+    place, labels = _parted(source)
+    if place in corpora.names():
+        corpus: Corpus = corpora.create(place, progress=progress)
+        corpus = corpus if labels is None else _labelled_by(corpus, labels)
     else:
-        corpus = _listed(list_tracks(Path(source).expanduser()), seed)
+        corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     seconds, reasons = _inspected(corpus, check, progress)
     for index in np.flatnonzero(seconds < min_seconds):
         reasons.setdefault(
             int(index), f"is {seconds[index]:.2f} s long, shorter than the {min_seconds:g} s that are needed"
         )
     return _usable(replace(corpus, seconds=seconds), reasons)
+
+
+def _parted(source: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """A place, and the field that stands behind it after a colon."""
+    place, _, name = os.fspath(source).rpartition(":")
+    if place and name.isidentifier() and not Path(source).exists():
+        return place, name
+    return os.fspath(source), None
+
+
+def _labelled_by(corpus: Corpus, factor: str) -> Corpus:
+    """The corpus with one of its factors for labels."""
+    if factor not in corpus.factors:
+        known = f"; known are {', '.join(corpus.factors)}" if corpus.factors else ""
+        raise CorpusError(f"{corpus.name} has no {factor!r}{known}")
+    labels = gather(factor, [read_label(factor, value) for value in corpus.factors[factor].tolist()])
+    return replace(
+        corpus, vocabulary=labels.vocabulary, targets=labels.targets, task=labels.task, tag_groups={}
+    )
 
 
 def _listed(listing: Listing, seed: int) -> Corpus:
@@ -259,12 +299,7 @@ def _listed(listing: Listing, seed: int) -> Corpus:
         splits = listing.splits
         if listing.groups is not None:
             warn_about_leaks(listing.name, splits, listing.groups)
-    tags = listing.tags or [()] * len(listing.paths)
-    vocabulary = tuple(sorted({tag for track in tags for tag in track}))
-    columns = {tag: column for column, tag in enumerate(vocabulary)}
-    targets = np.zeros((len(tags), len(vocabulary)), bool)
-    for row, track in enumerate(tags):
-        targets[row, [columns[tag] for tag in track]] = True
+    labels = listing.labels or Labels("tagging", (), np.zeros((len(listing.paths), 0), bool))
     return Corpus(
         name=listing.name,
         root=listing.root,
@@ -273,9 +308,10 @@ def _listed(listing: Listing, seed: int) -> Corpus:
         splits=np.array(splits),
         groups=None if listing.groups is None else np.array(listing.groups),
         stems=None if listing.stems is None else _table(listing.stems),
-        vocabulary=vocabulary,
-        targets=targets,
-        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", vocabulary),
+        vocabulary=labels.vocabulary,
+        targets=labels.targets,
+        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", labels),
+        task=labels.task,
     )
 
 
@@ -285,15 +321,15 @@ def _table(rows: Sequence[Sequence[str]]) -> NDArray[np.str_]:
     return np.array([[*row, *[""] * (width - len(row))] for row in rows])
 
 
-def _read_tag_groups(path: Path, vocabulary: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    if not path.is_file():
+def _read_tag_groups(path: Path, labels: Labels) -> dict[str, tuple[str, ...]]:
+    if labels.task != "tagging" or not path.is_file():
         return {}
     try:
         groups = json.loads(path.read_bytes())
         groups = {str(name): tuple(map(str, tags)) for name, tags in groups.items()}
     except (ValueError, AttributeError, TypeError):
         raise CorpusError(f'{path}: must be a JSON object such as {{"group": ["tag", "tag"]}}') from None
-    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(vocabulary))
+    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(labels.vocabulary))
     if unknown:
         warnings.warn(f"{path}: no track has the tags {shortened(unknown)}", stacklevel=4)
     return groups
@@ -357,16 +393,27 @@ def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
     if problems:
         _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
     usable = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons)))
-    unusable = unusable_tags(corpus.vocabulary, usable.targets, usable.splits)
+    usable = replace(usable, problems=corpus.problems + problems)
+    if corpus.task == "key":  # the 24 are judged together, whichever occur
+        return usable
+    find = constant_numbers if corpus.task == "regression" else unusable_tags
+    unusable = find(corpus.vocabulary, usable.targets, usable.splits)
+    return _without(usable, unusable) if unusable else usable
+
+
+def _without(corpus: Corpus, unusable: Mapping[str, str]) -> Corpus:
+    """The corpus without some columns."""
+    kept = np.array([tag not in unusable for tag in corpus.vocabulary])
     vocabulary = tuple(tag for tag in corpus.vocabulary if tag not in unusable)
-    kept = {name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()}
+    groups = {
+        name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()
+    }
     return replace(
-        usable,
+        corpus,
         vocabulary=vocabulary,
-        targets=usable.targets[:, [tag not in unusable for tag in corpus.vocabulary]],
-        tag_groups={name: tags for name, tags in kept.items() if tags},
+        targets=corpus.targets[:, kept],
+        tag_groups={name: tags for name, tags in groups.items() if tags},
         excluded_tags={**corpus.excluded_tags, **unusable},
-        problems=corpus.problems + problems,
     )
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mvssl.data.labels import Label, Labels, gather, read_label
+
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 SPLITS = ("train", "valid", "test")
 
@@ -36,7 +38,7 @@ class Listing:
         name: Of the folder or manifest.
         root: What ``paths`` are relative to.
         paths: One file per track.
-        tags: The tags of each track, or None when the corpus has no labels.
+        labels: Of each track, all of one kind; None when the corpus has none.
         splits: ``"train"``, ``"valid"`` or ``"test"`` for each track, or None when not given.
         groups: One group name per track (empty: none given), or None when no track has one.
         seconds: Durations where given, else None.
@@ -46,36 +48,44 @@ class Listing:
     name: str
     root: Path
     paths: list[str]
-    tags: list[tuple[str, ...]] | None
+    labels: Labels | None
     splits: list[str] | None
     groups: list[str] | None
     seconds: list[float | None]
     stems: list[tuple[str, ...]] | None = None
 
 
-def list_tracks(source: Path) -> Listing:
+def list_tracks(source: Path, field: str | None = None) -> Listing:
     """Lists a folder of audio, a folder with a ``manifest.jsonl``, or a manifest.
+
+    Args:
+        source: The folder or manifest.
+        field: Of the manifest, which holds the labels; by default ``tags``, or else ``label``.
 
     Raises:
         CorpusError: If there is no such path or nothing usable in it, or a line of the manifest is wrong.
     """
     if source.is_dir():
         manifest = source / "manifest.jsonl"
-        return list_manifest(manifest) if manifest.is_file() else list_folder(source)
+        if manifest.is_file():
+            return list_manifest(manifest, field)
+        if field not in (None, "label"):
+            raise CorpusError(f"{source}: there is no manifest.jsonl that could have {field!r}")
+        return list_folder(source)
     if not source.exists():
         raise CorpusError(f"{source}: there is no such folder or manifest; check the path")
     if source.suffix != ".jsonl":
         raise CorpusError(
             f"{source}: neither a folder nor a manifest; give a folder of audio or a *.jsonl file"
         )
-    return list_manifest(source)
+    return list_manifest(source, field)
 
 
 def list_folder(folder: Path) -> Listing:
     """Lists the audio files of a folder and its sub-folders.
 
     When every file lies in one of at least two sub-folders, the names of those sub-folders are taken
-    for labels, as in ``genres/blues/a.wav``.
+    for classes, as in ``genres/blues/a.wav``.
 
     Raises:
         CorpusError: If there is no audio file.
@@ -89,7 +99,7 @@ def list_folder(folder: Path) -> Listing:
     if labelled:
         shown = ", ".join(labels[:5]) + (", …" if len(labels) > 5 else "")
         _logger.info(
-            "%s: the %d sub-folders (%s) are taken as labels; write a manifest.jsonl if they are not",
+            "%s: the %d sub-folders (%s) are taken as classes; write a manifest.jsonl if they are not",
             folder,
             len(labels),
             shown,
@@ -98,26 +108,30 @@ def list_folder(folder: Path) -> Listing:
         name=folder.resolve().name,
         root=folder,
         paths=paths,
-        tags=[(part[0],) for part in parts] if labelled else None,
+        labels=gather("label", [part[0] for part in parts]) if labelled else None,
         splits=None,
         groups=None,
         seconds=[None] * len(paths),
     )
 
 
-def list_manifest(manifest: Path) -> Listing:
+def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     """Lists the tracks of a JSON Lines manifest.
 
     Each line is an object with ``audio_path`` (absolute, or relative to the manifest's folder) and, as
-    far as known, ``tags`` (a list of strings) or ``label``, ``split``, ``group``, ``duration`` in seconds,
-    and ``stems``, the files of separated sources: a list such as ``["stems/7_bass.wav", ...]`` or an object
-    such as ``{"bass": "stems/7_bass.wav", ...}``. Tags win over a label; other keys are ignored, and null
-    means not given.
+    far as known, ``tags`` (a list of strings) or ``label`` (a class), ``split``, ``group``, ``duration`` in
+    seconds, and ``stems``, the files of separated sources: a list such as ``["stems/7_bass.wav", ...]`` or
+    an object such as ``{"bass": "stems/7_bass.wav", ...}``. Tags win over a label; other keys are ignored,
+    and null means not given.
+
+    Labels may also stand in any other ``field``: a list of strings makes tags, a string a class, a number or
+    an object such as ``{"valence": 0.3, "arousal": -1.2}`` numbers, and a string in ``key`` one of the 24
+    keys.
 
     Raises:
         CorpusError: If a line is wrong, naming it, or if only some lines have labels or a split.
     """
-    lines = list(_manifest_lines(manifest))
+    lines = list(_manifest_lines(manifest, field))
     if not lines:
         raise CorpusError(f"{manifest}: the manifest is empty")
     lines.sort(key=lambda line: line.path)
@@ -127,16 +141,17 @@ def list_manifest(manifest: Path) -> Listing:
                 f"{manifest}: {line.path} stands in line {before.number} and in line {line.number}; "
                 "keep one of them"
             )
-    tags = _all_or_none(
-        manifest, lines, "tags", "neither tags nor label", 'write "tags": [] where none apply'
-    )
+    lack = "neither tags nor label" if field is None else f"no {field}"
+    labels = _all_or_none(manifest, lines, "label", lack, 'write "tags": [] where none apply')
+    if labels is None and field is not None:
+        raise CorpusError(f"{manifest}: no line has {field!r}")
     splits = _all_or_none(manifest, lines, "split", "no split", "give one to all lines or to none")
     groups = [line.group or "" for line in lines]
     return Listing(
         name=manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem,
         root=manifest.parent,
         paths=[line.path for line in lines],
-        tags=tags,
+        labels=None if labels is None else _gathered(manifest, lines, labels, field),
         splits=splits,
         groups=groups if any(groups) else None,
         seconds=[line.seconds for line in lines],
@@ -148,20 +163,29 @@ def list_manifest(manifest: Path) -> Listing:
 class _Line:
     number: int
     path: str
-    tags: tuple[str, ...] | None
+    label: Label | None
     split: str | None
     group: str | None
     seconds: float | None
     stems: tuple[str, ...]
 
 
-def _manifest_lines(manifest: Path) -> Iterator[_Line]:
+def _gathered(manifest: Path, lines: list[_Line], labels: list[Label], field: str | None) -> Labels:
+    try:
+        return gather(field or "label", labels)
+    except ValueError as error:
+        text, _, place = str(error).rpartition(" [")
+        number = lines[int(place.rstrip("]"))].number
+        raise CorpusError(f"{manifest}, line {number}: {text}") from None
+
+
+def _manifest_lines(manifest: Path, field: str | None) -> Iterator[_Line]:
     with manifest.open("rb") as file:
         for number, text in enumerate(file, 1):
             if not text.strip():
                 continue
             try:
-                yield _parsed(number, json.loads(text), manifest.parent)
+                yield _parsed(number, json.loads(text), manifest.parent, field)
             except ValueError as error:
                 raise CorpusError(f"{manifest}, line {number}: {_explained(error)}") from None
 
@@ -174,7 +198,7 @@ def _explained(error: ValueError) -> str:
     return str(error)
 
 
-def _parsed(number: int, row: Any, folder: Path) -> _Line:
+def _parsed(number: int, row: Any, folder: Path, field: str | None) -> _Line:
     """One line of a manifest; a ValueError says what is wrong with it."""
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, found {row!r}")
@@ -190,7 +214,7 @@ def _parsed(number: int, row: Any, folder: Path) -> _Line:
     return _Line(
         number=number,
         path=_relative(path, folder),
-        tags=_tags(row),
+        label=_label(row, field),
         split=_split(row.get("split")),
         group=None if group is None else str(group),
         seconds=None if seconds is None else float(seconds),
@@ -198,17 +222,11 @@ def _parsed(number: int, row: Any, folder: Path) -> _Line:
     )
 
 
-def _tags(row: dict[str, Any]) -> tuple[str, ...] | None:
-    tags, label = row.get("tags"), row.get("label")
-    if tags is not None:
-        if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
-            raise ValueError(f"tags must be a list of strings, found {tags!r}")
-        return tuple(dict.fromkeys(tags))
-    if label is None:
-        return None
-    if not isinstance(label, str | int) or label == "":
-        raise ValueError(f"label must be a string, found {label!r}")
-    return (str(label),)
+def _label(row: dict[str, Any], field: str | None) -> Label | None:
+    for name in ("tags", "label") if field is None else (field,):
+        if row.get(name) is not None:
+            return read_label(name, row[name])
+    return None
 
 
 def _stems(stems: Any) -> list[str]:

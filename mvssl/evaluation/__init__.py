@@ -22,7 +22,8 @@ from mvssl.evaluation.probes import (
     standardise,
 )
 from mvssl.evaluation.protocol import Evaluation, evaluate
-from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
+from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, load_subsets, save_subsets
+from mvssl.evaluation.tasks import Metric, Task, task_of
 
 __all__ = [
     "DEFAULT_GRID",
@@ -31,14 +32,17 @@ __all__ = [
     "Evaluation",
     "Interval",
     "LinearProbes",
+    "Metric",
     "ProbeData",
     "ProbeResult",
     "Subset",
+    "Task",
     "TimeStatistics",
     "average_precision",
     "bootstrap_metric",
     "causes_kept",
     "chance_ap",
+    "draw_shots",
     "draw_subsets",
     "evaluate",
     "extract_embeddings",
@@ -55,4 +59,5 @@ __all__ = [
     "roc_auc",
     "save_subsets",
     "standardise",
+    "task_of",
 ]

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,12 +31,12 @@ class Embeddings:
     """Embeddings of the crops of a corpus, track by track.
 
     Attributes:
-        crops: (crops, dim) float16.
+        crops: (crops, dim): float16 if extracted here.
         tracks: (crops,) the row of the corpus that each crop is of, ascending.
         problems: Tracks that turned out to be shorter than one crop; silence was added to them.
     """
 
-    crops: NDArray[np.float16]
+    crops: NDArray[np.floating]
     tracks: NDArray[np.int64]
     problems: tuple[Problem, ...] = ()
 
@@ -44,16 +44,25 @@ class Embeddings:
         """One embedding per track, (tracks, dim): the mean or the maximum over its crops."""
         return pool(self.crops.astype(np.float32), self.tracks, how)
 
+    def take(self, rows: NDArray[np.int64]) -> "Embeddings":
+        """Those of some tracks, ascending."""
+        kept = np.isin(self.tracks, rows)
+        return Embeddings(self.crops[kept], np.searchsorted(rows, self.tracks[kept]), self.problems)
+
 
 def pool(
-    values: NDArray[np.floating], tracks: NDArray[np.int64], how: Literal["mean", "max"] = "mean"
-) -> NDArray[np.float32]:
+    values: NDArray[np.floating],
+    tracks: NDArray[np.int64],
+    how: Literal["mean", "max"] = "mean",
+    dtype: type[np.floating] = np.float32,
+) -> NDArray[Any]:
     """Mean or maximum over the crops of each track, of embeddings or of what a probe says of each crop.
 
     Args:
         values: (crops, ...).
         tracks: (crops,) from 0 on, ascending, none left out.
         how: ``"mean"`` or ``"max"``.
+        dtype: Of the result.
 
     Returns:
         (tracks, ...).
@@ -65,11 +74,11 @@ def pool(
     if not np.array_equal(tracks[first], np.arange(len(first))):
         raise ValueError("the crops of every track must follow each other, in the order of the tracks")
     if how == "max":
-        return np.maximum.reduceat(values, first).astype(np.float32)
+        return np.maximum.reduceat(values, first).astype(dtype)
     if how != "mean":
         raise ValueError(f"how={how!r}: use 'mean' or 'max'")
     counts = np.diff(first, append=len(tracks)).reshape(-1, *(1,) * (values.ndim - 1))
-    return (np.add.reduceat(values, first, dtype=np.float64) / counts).astype(np.float32)
+    return (np.add.reduceat(values, first, dtype=np.float64) / counts).astype(dtype)
 
 
 def extract_embeddings(
@@ -78,6 +87,7 @@ def extract_embeddings(
     *,
     seconds: float,
     sample_rate: int,
+    max_crops: int | None = None,
     batch_size: int = 64,
     workers: int = 1,
     cache: str | os.PathLike[str] | None = None,
@@ -95,6 +105,7 @@ def extract_embeddings(
         corpus: The tracks.
         seconds: Length of a crop.
         sample_rate: Sample rate of the crops in Hz.
+        max_crops: How many crops of a track there are at most, evenly spread over it.
         batch_size: Crops that are encoded at once.
         workers: Threads that read ahead. Reading leaves the interpreter free for most of its time, so that
             threads do as well as processes here and audio need not be copied between them.
@@ -109,7 +120,7 @@ def extract_embeddings(
     """
     if not len(corpus):
         raise ValueError("the corpus has no track to embed")
-    folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate)
+    folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate, max_crops)
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
     with bar, _evaluation_mode(encode) as device, torch.inference_mode():
@@ -118,7 +129,8 @@ def extract_embeddings(
             file = None if folder is None else folder / f"{start:08}.npz"
             part = None if file is None else _load(file)
             if part is None:
-                reader = _crops(corpus.take(rows), round(seconds * sample_rate), sample_rate, workers, bar)
+                size = round(seconds * sample_rate)
+                reader = _crops(corpus.take(rows), size, sample_rate, max_crops, workers, bar)
                 part = _embed(encode, reader, batch_size, device)
                 if file is not None:
                     _save(file, part)
@@ -164,7 +176,9 @@ def _halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
     return values.astype(np.float16)
 
 
-def _crops(corpus: Corpus, size: int, sample_rate: int, workers: int, bar: "tqdm[object]") -> Iterator[Crop]:
+def _crops(
+    corpus: Corpus, size: int, sample_rate: int, most: int | None, workers: int, bar: "tqdm[object]"
+) -> Iterator[Crop]:
     """(track, crop, what had to be padded) of all tracks in order."""
     for track, audio in enumerate(_read_ahead(corpus, sample_rate, workers)):
         missing, problem = size - len(audio), None
@@ -175,8 +189,9 @@ def _crops(corpus: Corpus, size: int, sample_rate: int, workers: int, bar: "tqdm
             seconds = (size - missing) / sample_rate
             reason = f"gave {seconds:.2f} s of audio, less than one crop; silence was added"
             problem = Problem(str(corpus.paths[track]), reason)
-        for start in range(0, len(audio) - size + 1, size):
-            yield track, audio[start : start + size], problem
+        count = len(audio) // size
+        for number in np.unique(np.linspace(0, count - 1, min(count, most or count)).round().astype(int)):
+            yield track, audio[number * size : (number + 1) * size], problem
         bar.update()
 
 
@@ -208,21 +223,39 @@ def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.devic
             part.training = training
 
 
-def _key(encode: Callable[[Tensor], Tensor], corpus: Corpus, seconds: float, sample_rate: int) -> str:
-    """Names what the embeddings depend on: the module and its weights, the tracks, and the crops."""
+def _key(
+    encode: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    seconds: float,
+    sample_rate: int,
+    max_crops: int | None,
+) -> str:
+    """Names what the embeddings depend on: the module and its weights, the audio, and the crops.
+
+    Labels and splits are no part of it: embeddings of one corpus serve all of its tasks.
+    """
     if not isinstance(encode, nn.Module):
         raise ValueError(
             f"cache: only modules can be told apart by their weights, and this is a {type(encode).__name__}"
         )
     digest = hashlib.blake2b(digest_size=16)
-    facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None), seconds, sample_rate)
-    digest.update(repr((*facts, corpus.fingerprint(), corpus.paths.tolist())).encode())
-    digest.update(np.array([corpus.path(row).stat().st_size for row in range(len(corpus))]).tobytes())
+    facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None))
+    digest.update(repr((*facts, seconds, sample_rate, max_crops, corpus.paths.tolist())).encode())
+    for row in range(len(corpus)):
+        digest.update(_sample(corpus.path(row)))
     for name, tensor in sorted(encode.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _sample(path: Path) -> bytes:
+    """What tells a file from another without reading all of it: its size, and 4 KiB from its middle."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(size // 2)
+        return size.to_bytes(8, "little") + file.read(4096)
 
 
 def _save(file: Path, part: Embeddings) -> None:

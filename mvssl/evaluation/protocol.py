@@ -1,59 +1,81 @@
 """The limited-data protocol in one call: embeddings, label subsets, probes, metrics, intervals."""
 
 import csv
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mvssl.data import Corpus, CorpusError, open_corpus
+from mvssl.data import SPLITS, Corpus, CorpusError, open_corpus
 from mvssl.encoders import load_encoder
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
-from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
-from mvssl.evaluation.metrics import average_precision, best_thresholds, chance_ap, f1, macro, micro, roc_auc
-from mvssl.evaluation.probes import ProbeData, ProbeResult
+from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
+from mvssl.evaluation.metrics import (
+    average_precision,
+    best_thresholds,
+    confusion_matrix,
+    f1,
+    macro,
+    micro,
+    roc_auc,
+)
+from mvssl.evaluation.probes import Probe, ProbeData, ProbeResult
 from mvssl.evaluation.probes import probes as registered
-from mvssl.evaluation.subsets import Subset, draw_subsets, save_subsets
+from mvssl.evaluation.protocols import protocols
+from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, save_subsets
+from mvssl.evaluation.tasks import Task, task_of
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 1.0)
-RANKING = {"ap": average_precision, "roc_auc": roc_auc}
+MICRO = {"ap": average_precision, "roc_auc": roc_auc}
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What frozen embeddings are worth on a corpus, by probe and share of the labels.
+    """What frozen embeddings are worth on a corpus, by probe and amount of labels.
 
-    Printed, it is a table of macro average precision.
+    Amounts are fractions of the training split, or shots: labelled tracks per tag or class. Printed, it is a
+    table of the task's leading metric, such as macro average precision.
 
     Attributes:
         corpus: What was judged on.
-        subsets: Labelled tracks of each fraction and repeat.
+        subsets: Labelled tracks of each amount and repeat.
         results: What each probe said of the test split, by the name of the probe.
+        notes: What a reader of the numbers has to know.
     """
 
     corpus: Corpus
     subsets: tuple[Subset, ...]
     results: Mapping[str, ProbeResult]
+    notes: tuple[str, ...] = ()
 
     @property
-    def truth(self) -> NDArray[np.bool_]:
-        """Tags of the test tracks (test tracks, tags)."""
+    def task(self) -> Task:
+        """The kind of task: its metrics, the leading one first."""
+        return task_of(self.corpus)
+
+    @property
+    def truth(self) -> NDArray[Any]:
+        """Targets of the test tracks (test tracks, columns)."""
         return self.corpus.targets[self.corpus.indices("test")]
 
     @property
     def chance(self) -> float:
-        """Macro average precision of random scores."""
-        return float(macro(chance_ap(self.truth)))
+        """What predictions that know nothing get by the leading metric."""
+        return self.task.lead.chance_overall(self.truth)
 
     @property
     def undefined(self) -> dict[str, str]:
         """Tags that some metric does not exist for, and why; macro means of that metric leave them out."""
+        if self.task.loss != "sigmoid":
+            return {}
         valid = self.corpus.targets[self.corpus.indices("valid")]
         reasons = {}
         for place, tag in enumerate(self.corpus.vocabulary):
@@ -64,106 +86,141 @@ class Evaluation:
                 reasons[tag] = "on no validation track: no threshold for F1"
         return reasons
 
-    def mean(self, metric: str = "ap", probe: str = "linear") -> dict[float, float]:
-        """A macro metric by fraction, the mean over repeats.
+    def mean(self, metric: str | None = None, probe: str = "linear") -> dict[float, float]:
+        """A metric over all columns by amount, the mean over repeats.
 
         Args:
-            metric: ``"ap"``, ``"roc_auc"`` or ``"f1"``.
+            metric: One of the task's, or of tags ``"f1"``; by default the leading one.
             probe: One of those that were asked for.
         """
-        values = macro(self._values(metric, probe))
-        return {fraction: float(values[rows].mean()) for fraction, rows in self._fractions().items()}
+        values = self._values(metric, probe)
+        return {amount: float(values[rows].mean()) for amount, rows in self._amounts().items()}
 
-    def interval(self, metric: str = "ap", probe: str = "linear") -> dict[float, Interval]:
-        """Where :meth:`mean` would lie with other test tracks, by fraction: 95 % of a bootstrap over them.
+    def interval(self, metric: str | None = None, probe: str = "linear") -> dict[float, Interval]:
+        """Where :meth:`mean` would lie with other test tracks, by amount: 95 % of a bootstrap over them.
 
         Args:
-            metric: ``"ap"`` or ``"roc_auc"``.
+            metric: One of the task's; by default the leading one.
             probe: One of those that were asked for.
         """
         resampled, estimates = self._resampled(metric, probe), self.mean(metric, probe)
-        return {
-            fraction: interval(values, estimate=estimates[fraction]) for fraction, values in resampled.items()
-        }
+        return {amount: interval(values, estimate=estimates[amount]) for amount, values in resampled.items()}
 
-    def difference(
-        self, other: "Evaluation", metric: str = "ap", probe: str = "linear"
-    ) -> dict[float, Difference]:
-        """How much better this is than another, by fraction, under the same resamples of the test tracks.
+    def spread(self, metric: str | None = None, probe: str = "linear") -> dict[float, float]:
+        """Standard deviation over draws of the labelled tracks, by amount; NaN of a single draw.
 
         Args:
-            other: Of the same corpus, fractions and probe.
-            metric: ``"ap"`` or ``"roc_auc"``.
+            metric: One of the task's, or of tags ``"f1"``; by default the leading one.
+            probe: One of those that were asked for.
+        """
+        values = self._values(metric, probe)
+        return {
+            amount: float(values[rows].std(ddof=1)) if len(rows) > 1 else math.nan
+            for amount, rows in self._amounts().items()
+        }
+
+    def confusion(self, amount: float = 1.0, probe: str = "linear") -> NDArray[np.int64]:
+        """How many test tracks of each class (rows) were taken for each class (columns), over all repeats.
+
+        Args:
+            amount: Fraction or shots.
+            probe: One of those that were asked for.
+
+        Raises:
+            ValueError: If labels are no classes, or there is no such amount.
+        """
+        if self.task.loss != "softmax":
+            raise ValueError(f"{self.corpus.name}: labels are no classes")
+        rows = self._amounts().get(amount)
+        if rows is None:
+            raise ValueError(f"amount={amount:g} is none of {_listed(self._amounts())}")
+        labels = self.truth.argmax(axis=1)
+        found = [
+            confusion_matrix(self.results[probe].scores[row].argmax(axis=1), labels, self.truth.shape[1])
+            for row in rows
+        ]
+        return np.sum(found, axis=0)
+
+    def difference(
+        self, other: "Evaluation", metric: str | None = None, probe: str = "linear"
+    ) -> dict[float, Difference]:
+        """How much better this is than another, by amount, under the same resamples of the test tracks.
+
+        Args:
+            other: Of the same corpus, amounts and probe.
+            metric: One of the task's; by default the leading one.
             probe: One that both were asked for.
 
         Raises:
-            ValueError: If the two were not judged on the same test tracks and fractions.
+            ValueError: If the two were not judged on the same test tracks and amounts.
         """
         self._require_alike(other)
         ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
         resampled, others = self._resampled(metric, probe), other._resampled(metric, probe)
         found = {}
-        for fraction, values in resampled.items():
-            gain = ours[fraction] - theirs[fraction]
-            low, high = interval(values - others[fraction], estimate=gain)
-            found[fraction] = Difference(gain, float(low), float(high))
+        for amount, values in resampled.items():
+            gain = ours[amount] - theirs[amount]
+            low, high = interval(values - others[amount], estimate=gain)
+            found[amount] = Difference(gain, float(low), float(high))
         return found
 
     def labels_needed(
         self,
         other: "Evaluation",
-        fraction: float = 1.0,
-        metric: str = "ap",
+        amount: float = 1.0,
+        metric: str | None = None,
         probe: str = "linear",
     ) -> tuple[float, Interval]:
-        """The share of labels that this needs to be as good as another with a fraction of them.
+        """The share of the labels that this needs to be as good as another with an amount of them.
 
-        As a factor of that fraction: 0.2 means a fifth of the labels. Between fractions the metric is taken
+        As a factor of that amount: 0.2 means a fifth of the labels. Between amounts the metric is taken
         to grow linearly with the logarithm of the share. Below 1 labels are saved. What is reached with the
-        smallest fraction counts as that, so that the factor is no lower; infinity says that this does not
+        smallest amount counts as that, so that the factor is no lower; infinity says that this does not
         get there with all labels.
 
         Args:
-            other: Of the same corpus, fractions and probe.
-            fraction: What the other may use.
-            metric: ``"ap"`` or ``"roc_auc"``.
+            other: Of the same corpus, amounts and probe.
+            amount: What the other may use.
+            metric: One of the task's; by default the leading one.
             probe: One that both were asked for.
 
         Returns:
             The factor, and its 95 % interval over resamples of the test tracks.
 
         Raises:
-            ValueError: If the two were not judged on the same test tracks and fractions, ``fraction`` among
-                them.
+            ValueError: If the two were not judged on the same test tracks and amounts, ``amount`` among them.
         """
         self._require_alike(other)
         ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
-        if fraction not in ours:
-            raise ValueError(f"fraction={fraction:g} is none of {', '.join(f'{each:g}' for each in ours)}")
+        if amount not in ours:
+            raise ValueError(f"amount={amount:g} is none of {_listed(ours)}")
         shares = np.array(list(ours))
-        value = share_needed(shares, np.array(list(ours.values())), theirs[fraction]) / fraction
+        value = share_needed(shares, np.array(list(ours.values())), theirs[amount]) / amount
         curves = np.stack(list(self._resampled(metric, probe).values()), axis=-1)
-        resampled = share_needed(shares, curves, other._resampled(metric, probe)[fraction]) / fraction
+        resampled = share_needed(shares, curves, other._resampled(metric, probe)[amount]) / amount
         # By order, because some may be infinite; the resamples' bias is that of both and cancels.
         low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
         return float(value), Interval(low, high)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every value: by probe, fraction, repeat and metric, of each tag, ``macro`` and ``micro``."""
+        """Every value: by probe, amount, repeat and metric, of each column and over all of them.
+
+        ``tag`` is the name of a column, ``macro`` or, where rankings of all columns are taken as one,
+        ``micro``.
+        """
         for probe, result in self.results.items():
-            for metric in (*RANKING, "f1"):
-                values = self._values(metric, probe)
-                for subset, of_tags, scores in zip(self.subsets, values, result.scores, strict=True):
-                    found = dict(zip(self.corpus.vocabulary, of_tags, strict=True)) | {
-                        "macro": macro(of_tags)
-                    }
-                    if metric in RANKING:
-                        found["micro"] = micro(RANKING[metric], scores, self.truth)
+            for metric in self._metrics():
+                columns, overall = self._columns(metric, probe), self._values(metric, probe)
+                for number, subset in enumerate(self.subsets):
+                    found = dict(zip(self.corpus.vocabulary, columns[number], strict=True))
+                    found["macro"] = overall[number]
+                    if metric in MICRO:
+                        found["micro"] = micro(MICRO[metric], result.scores[number], self.truth)
                     for tag, value in found.items():
                         yield {
-                            "probe": probe, "fraction": subset.fraction, "repeat": subset.repeat,
-                            "tracks": len(subset.indices), "tag": tag, "metric": metric,
-                            "value": float(value),
+                            "probe": probe, "fraction": subset.fraction, "shots": subset.shots,
+                            "repeat": subset.repeat, "tracks": len(subset.indices), "tag": tag,
+                            "metric": metric, "value": float(value),
                         }  # fmt: skip
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -189,51 +246,68 @@ class Evaluation:
     @cached_property
     def _table(self) -> str:
         """Its intervals take a while."""
-        fractions = list(self._fractions())
-        lines = [
-            f"{self.corpus.name}: macro average precision [95 % over test tracks], chance {self.chance:.3f}"
-        ]
-        lines.append("labels    " + "".join(f"{f'{fraction:.4g}':>22}" for fraction in fractions))
+        amounts, lead = self._amounts(), self.task.lead
+        shots = any(subset.shots is not None for subset in self.subsets)
+        lines = [f"{self.corpus.name}: {lead.title} [95 % over test tracks], chance {self.chance:.3f}"]
+        lines.append(
+            f"{f'labels per {self.task.columns}' if shots else 'labels':14}"
+            + "".join(f"{f'{amount:.4g}':>22}" for amount in amounts)
+        )
         for probe in self.results:
-            means, ends = self.mean("ap", probe), self.interval("ap", probe)
-            cells = (f"{means[f]:.3f} [{ends[f].low:.3f}, {ends[f].high:.3f}]" for f in fractions)
-            lines.append(f"{probe:10}" + "".join(f"{cell:>22}" for cell in cells))
+            means, ends = self.mean(probe=probe), self.interval(probe=probe)
+            cells = (f"{means[a]:.3f} [{ends[a].low:.3f}, {ends[a].high:.3f}]" for a in amounts)
+            lines.append(f"{probe:14}" + "".join(f"{cell:>22}" for cell in cells))
         lines += [f"left out: {tag} is {why}" for tag, why in self.undefined.items()]
+        lines += self.notes
         return "\n".join(lines)
 
     def _require_alike(self, other: "Evaluation") -> None:
         test, others = (each.corpus.paths[each.corpus.indices("test")] for each in (self, other))
-        if not np.array_equal(test, others) or list(self._fractions()) != list(other._fractions()):
-            raise ValueError("the two must be judged on the same test tracks, at the same fractions")
+        if not np.array_equal(test, others) or list(self._amounts()) != list(other._amounts()):
+            raise ValueError(
+                "the two must be judged on the same test tracks, with the same amounts of labels"
+            )
 
-    def _resampled(self, metric: str, probe: str) -> dict[float, NDArray[np.float64]]:
-        """The mean over repeats in each resample of the test tracks, by fraction."""
-        if metric not in RANKING:
-            raise ValueError(f"metric={metric!r}: use 'ap' or 'roc_auc'")
+    def _resampled(self, metric: str | None, probe: str) -> dict[float, NDArray[np.float64]]:
+        """The mean over repeats in each resample of the test tracks, by amount."""
+        measure = self.task.metric(metric or self.task.lead.name)
         test = self.corpus.indices("test")
         groups = None if self.corpus.groups is None else self.corpus.groups[test]
         weights = resample_weights(len(test), groups=groups)
-        values = macro(bootstrap_metric(RANKING[metric], self.results[probe].scores, self.truth, weights))
-        return {fraction: values[rows].mean(axis=0) for fraction, rows in self._fractions().items()}
+        values = bootstrap_metric(measure.overall, self.results[probe].scores, self.truth, weights)
+        return {amount: values[rows].mean(axis=0) for amount, rows in self._amounts().items()}
 
-    def _fractions(self) -> dict[float, list[int]]:
-        """Numbers of the subsets of each fraction."""
+    def _amounts(self) -> dict[float, list[int]]:
+        """Numbers of the subsets of each amount of labels."""
         found: dict[float, list[int]] = {}
         for number, subset in enumerate(self.subsets):
-            found.setdefault(subset.fraction, []).append(number)
+            found.setdefault(subset.amount, []).append(number)
         return found
 
-    def _values(self, metric: str, probe: str) -> NDArray[np.float64]:
-        """(subsets, tags)."""
+    def _metrics(self) -> list[str]:
+        return [metric.name for metric in self.task.metrics] + ["f1"] * (self.task.loss == "sigmoid")
+
+    def _values(self, metric: str | None, probe: str) -> NDArray[np.float64]:
+        """(subsets,) over all columns."""
+        name = metric or self.task.lead.name
+        if self._needs_thresholds(name):
+            return macro(self._columns(name, probe))
+        measure = self.task.metric(name)
+        return np.stack([measure.overall(scores, self.truth) for scores in self.results[probe].scores])
+
+    def _columns(self, metric: str, probe: str) -> NDArray[np.float64]:
+        """(subsets, columns)."""
         result = self.results[probe]
-        if metric in RANKING:
-            return np.stack([RANKING[metric](scores, self.truth) for scores in result.scores])
-        if metric != "f1":
-            raise ValueError(f"metric={metric!r}: use 'ap', 'roc_auc' or 'f1'")
+        if not self._needs_thresholds(metric):
+            measure = self.task.metric(metric)
+            return np.stack([measure.of_columns(scores, self.truth, None) for scores in result.scores])
         valid = self.corpus.targets[self.corpus.indices("valid")]
         thresholds = [best_thresholds(scores, valid) for scores in result.valid_scores]
         found = [f1(scores >= t, self.truth) for scores, t in zip(result.scores, thresholds, strict=True)]
         return np.where(valid.any(axis=0), np.stack(found), np.nan)
+
+    def _needs_thresholds(self, metric: str) -> bool:
+        return metric == "f1" and self.task.loss == "sigmoid"
 
 
 def evaluate(
@@ -241,8 +315,11 @@ def evaluate(
     task: str | os.PathLike[str] | Corpus,
     *,
     fractions: Sequence[float] = FRACTIONS,
+    shots: Sequence[int] = (),
     repeats: int = 4,
-    probes: Sequence[str] = ("linear",),
+    probes: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("linear",),
+    aggregate: Literal["mean", "max", "scores"] = "mean",
+    max_crops: int | None = None,
     seconds: float | None = None,
     sample_rate: int | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -256,10 +333,17 @@ def evaluate(
         encoder: An encoder of ours; any module or function from audio (batch, samples) to (batch, dim), then
             with ``seconds`` and ``sample_rate``; or embeddings, of crops or (tracks, dim) in the order of the
             corpus.
-        task: A corpus with tags: its name, folder or manifest.
+        task: A corpus with labels: its name, folder or manifest, with the field behind a colon that holds
+            the labels if they are no tags (``"songs.jsonl:emotion"``), see :func:`mvssl.data.open_corpus`.
+            Labels may be tags, classes, keys or numbers.
         fractions: Shares of the training split's labels.
-        repeats: Draws of each fraction below 1.
-        probes: Names of registered probes: ``"linear"``, ``"mlp"``, ``"knn"``.
+        shots: Labelled tracks per tag or class, instead of fractions.
+        repeats: Draws of each fraction below 1, or of each number of shots.
+        probes: Names of registered probes: ``"linear"``, ``"mlp"``, ``"knn"``; with their options if wanted,
+            ``{"mlp": {"hidden": 256}}``.
+        aggregate: What makes a track of its crops: the mean or maximum of their embeddings, or the mean of
+            the scores of a probe that is trained on crops.
+        max_crops: How many crops of a track are embedded, evenly spread; by default all.
         seconds: Length of the crops that are embedded; by default what the encoder was made for.
         sample_rate: In Hz; by default the encoder's.
         cache: Folder that keeps embeddings, see :func:`extract_embeddings`.
@@ -271,56 +355,121 @@ def evaluate(
         CorpusError: If the corpus has no labels or lacks a split, or tracks are shorter than a crop.
         ValueError: If an argument is out of range or missing, or embeddings are not those of the corpus.
     """
-    chosen = [registered.entry(name).target for name in probes]
+    options = probes if isinstance(probes, Mapping) else {name: {} for name in probes}
+    chosen = {name: partial(registered.entry(name).target, **options[name]) for name in options}
     if isinstance(encoder, Embeddings) or not callable(encoder):
-        corpus = open_corpus(task)
-        corpus.require_labels()
-        features = _given(encoder, corpus)
+        opened = open_corpus(task)
+        corpus, embeddings = opened.labelled(), _given(encoder, opened).take(opened.labelled_rows())
     else:
         seconds = _needed("seconds", seconds, encoder)
         sample_rate = int(_needed("sample_rate", sample_rate, encoder))
-        corpus = open_corpus(task, min_seconds=seconds)
-        corpus.require_labels()
-        features = extract_embeddings(
-            encoder, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
-        ).pooled()
-    train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
-    data = ProbeData(features, corpus.targets, train=train, valid=valid, test=test)
+        corpus = open_corpus(task, min_seconds=seconds, progress=progress).labelled()
+        embeddings = extract_embeddings(
+            encoder, corpus, seconds=seconds, sample_rate=sample_rate, max_crops=max_crops, cache=cache,
+            progress=progress,
+        )  # fmt: skip
     if subsets is None:
-        subsets = draw_subsets(corpus.targets[train], fractions, repeats, seed)
-    results = {name: probe(data, subsets) for name, probe in zip(probes, chosen, strict=True)}
-    return Evaluation(corpus, tuple(subsets), results)
+        targets = corpus.targets[corpus.indices("train")]
+        subsets = (
+            draw_shots(targets, shots, repeats, seed) if shots
+            else draw_subsets(targets, fractions, repeats, seed)
+        )  # fmt: skip
+    judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
+    return Evaluation(corpus, tuple(subsets), judge(embeddings, corpus, subsets, chosen))
+
+
+def _judge_tracks(
+    embeddings: Embeddings,
+    corpus: Corpus,
+    subsets: Sequence[Subset],
+    probes: Mapping[str, Probe],
+    how: Literal["mean", "max"],
+) -> dict[str, ProbeResult]:
+    train, valid, test = (corpus.indices(split) for split in SPLITS)
+    data = ProbeData(
+        embeddings.pooled(how), corpus.targets, train=train, valid=valid, test=test, task=corpus.task
+    )
+    return {name: probe(data, subsets) for name, probe in probes.items()}
+
+
+def _judge_crops(
+    embeddings: Embeddings, corpus: Corpus, subsets: Sequence[Subset], probes: Mapping[str, Probe]
+) -> dict[str, ProbeResult]:
+    """Probes that are trained and chosen on crops; the scores of a track are the mean over its crops."""
+    tracks = embeddings.tracks
+    rows = {split: np.flatnonzero(corpus.splits[tracks] == split) for split in SPLITS}
+    data = ProbeData(embeddings.crops, corpus.targets[tracks], **rows, task=corpus.task)
+    place = {split: np.searchsorted(corpus.indices(split), tracks[rows[split]]) for split in SPLITS}
+    of_crops = [
+        replace(subset, indices=np.flatnonzero(np.isin(place["train"], subset.indices))) for subset in subsets
+    ]
+    found = {}
+    for name, probe in probes.items():
+        result = probe(data, of_crops)
+        found[name] = replace(
+            result,
+            scores=np.stack([pool(scores, place["test"], dtype=np.float64) for scores in result.scores]),
+            valid_scores=np.stack(
+                [pool(scores, place["valid"], dtype=np.float64) for scores in result.valid_scores]
+            ),
+        )
+    return found
 
 
 def evaluate_files(
     source: str,
-    task: str = "synthetic",
+    task: str | list[str] = "synthetic",
     out: str = "runs/evaluate",
-    fractions: tuple[float, ...] = FRACTIONS,
-    repeats: int = 4,
-    probes: tuple[str, ...] = ("linear", "knn"),
+    protocol: str = "mvssl",
+    fractions: tuple[float, ...] | None = None,
+    shots: tuple[int, ...] | None = None,
+    repeats: int | None = None,
+    probes: tuple[str, ...] | None = None,
+    aggregate: Literal["mean", "max", "scores"] | None = None,
     seed: int = 0,
-) -> Evaluation:
+) -> list[Evaluation]:
     """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
 
     Args:
         source: Folder of a pre-training run, or an .npz file with ``embeddings`` (tracks, dim) and ``paths``,
             the names of the tracks as the corpus has them.
-        task: A corpus with tags: its name, folder or manifest; the embedded one by default.
-        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt. Embeddings are kept there.
+        task: A corpus with labels: its name, folder or manifest, with the field behind a colon that holds the
+            labels if they are no tags; the embedded one by default. May be given several times.
+        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt, of several tasks in a folder
+            each. Embeddings are kept there.
+        protocol: mvssl, or that of a paper: multiview2024, clmr2021, marble. What follows has precedence.
         fractions: Shares of the training split's labels.
-        repeats: Draws of each fraction below 1.
+        shots: Labelled tracks per tag or class, instead of fractions.
+        repeats: Draws of each fraction below 1, or of each number of shots.
         probes: linear, mlp, knn.
+        aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
         seed: Of the label subsets.
     """
-    shared: dict[str, Any] = {"fractions": fractions, "repeats": repeats, "probes": probes, "seed": seed}
-    if source.endswith(".npz"):
-        corpus = open_corpus(task)
-        found = evaluate(_read_embeddings(Path(source), corpus), corpus, **shared)
-    else:
-        found = evaluate(load_encoder(source), task, cache=Path(out) / "embeddings", progress=True, **shared)
-    found.save(out)
+    asked = {
+        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate
+    }  # fmt: skip
+    chosen = protocols.entry(protocol).target
+    options = {**chosen.options, **{name: value for name, value in asked.items() if value is not None}}
+    given = [task] if isinstance(task, str) else task
+    encoder = None if source.endswith(".npz") else load_encoder(source)
+    found = []
+    for name in given:
+        if encoder is None:
+            corpus = open_corpus(name)
+            result = evaluate(_read_embeddings(Path(source), corpus), corpus, seed=seed, **options)
+        else:
+            kept = Path(out) / "embeddings"
+            result = evaluate(encoder, name, cache=kept, progress=True, seed=seed, **options)
+        result = replace(result, notes=chosen.notes)
+        result.save(Path(out) / _slug(name) if len(given) > 1 else out)
+        found.append(result)
     return found
+
+
+def _slug(task: str) -> str:
+    """A name for a folder: the last two parts of a path, with what is no letter or digit as a hyphen."""
+    parts = Path(task.replace(".jsonl", "").replace(":", "-")).parts[-2:]
+    return re.sub(r"[^0-9A-Za-z]+", "-", "-".join(parts)).strip("-")
 
 
 def share_needed(
@@ -347,13 +496,24 @@ def share_needed(
     return np.where(reached.any(axis=-1), found, np.inf)
 
 
-def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> NDArray[np.floating]:
-    values = embeddings.pooled() if isinstance(embeddings, Embeddings) else np.asarray(embeddings)
+def _listed(amounts: Iterable[float]) -> str:
+    return ", ".join(f"{amount:g}" for amount in amounts)
+
+
+def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> Embeddings:
+    if isinstance(embeddings, Embeddings):
+        tracks = embeddings.tracks.max(initial=-1) + 1
+        if tracks != len(corpus):
+            raise ValueError(
+                f"embeddings of {tracks} tracks are not those of the corpus's {len(corpus)} tracks"
+            )
+        return embeddings
+    values = np.asarray(embeddings)
     if values.ndim != 2 or len(values) != len(corpus):
         raise ValueError(
             f"embeddings {values.shape} must be (tracks, dim) of the corpus's {len(corpus)} tracks"
         )
-    return values
+    return Embeddings(values, np.arange(len(values)))
 
 
 def _needed(name: str, value: float | None, encoder: object) -> float:

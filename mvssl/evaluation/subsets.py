@@ -2,7 +2,7 @@
 
 Every repeat is one order of the train tracks, and a fraction is a beginning of that order, so that 1 % of
 the labels lies within 5 %, and so on. The order starts with a small set of tracks that shows every tag both
-present and absent; all other tracks follow at random.
+present and absent; all other tracks follow at random. Subsets of k labels per tag are nested as well.
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,17 +23,24 @@ class Subset:
     """The labelled tracks of one repeat at one fraction.
 
     Attributes:
-        fraction: Share of the train split that was asked for.
+        fraction: Share of the train split that was asked for; of shots, the share that they came to.
         repeat: Number of the draw, from 0.
         indices: Rows of the train split, ascending.
         enlarged: Whether there are more tracks than the fraction asked for, because fewer could not show
             every tag.
+        shots: Tracks with each tag that were asked for, if not a fraction.
     """
 
     fraction: float
     repeat: int
     indices: NDArray[np.int64]
     enlarged: bool = False
+    shots: int | None = None
+
+    @property
+    def amount(self) -> float:
+        """What was asked for: shots, or else the fraction."""
+        return self.fraction if self.shots is None else self.shots
 
 
 def draw_subsets(
@@ -44,10 +52,11 @@ def draw_subsets(
     """Draws ``repeats`` subsets of every fraction below 1, and the whole train split once.
 
     In every subset each tag has at least one positive and one negative track, as far as the train split has
-    any. The subsets of one repeat are nested. They depend on nothing but the arguments.
+    any; of numbers there are at least two tracks. The subsets of one repeat are nested. They depend on
+    nothing but the arguments.
 
     Args:
-        targets: (train tracks, tags) of booleans.
+        targets: (train tracks, columns) of booleans, or of numbers.
         fractions: Shares of the train split, above 0 and up to 1.
         repeats: Number of draws at each fraction below 1.
         seed: Seed of all draws.
@@ -58,11 +67,7 @@ def draw_subsets(
     Raises:
         ValueError: If an argument is out of range or there is no track.
     """
-    targets = np.asarray(targets, dtype=bool)
-    if targets.ndim != 2 or len(targets) == 0:
-        raise ValueError(f"targets must be (tracks, tags) with at least one track, not {targets.shape}")
-    if repeats < 1:
-        raise ValueError(f"repeats={repeats} must be at least 1")
+    targets = _checked(targets, repeats)
     if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
         raise ValueError(f"fractions={tuple(fractions)} must lie above 0 and up to 1")
     subsets = []
@@ -73,6 +78,41 @@ def draw_subsets(
             indices = np.sort(order[: max(wanted, needed)])
             subsets.append(Subset(fraction, repeat, indices, enlarged=needed > wanted))
     return subsets
+
+
+def draw_shots(targets: ArrayLike, shots: Sequence[int], repeats: int = 4, seed: int = 0) -> list[Subset]:
+    """Draws ``repeats`` subsets with k tracks of every tag or class, for each k.
+
+    Of classes there are exactly k tracks each. Tracks with several tags count for all of them, so that common
+    tags have more than k; a tag with fewer tracks in the train split has all of them. Each tag also is absent
+    from some track. The subsets of one repeat are nested.
+
+    Args:
+        targets: (train tracks, tags) of booleans.
+        shots: Values of k, from 1 on.
+        repeats: Number of draws.
+        seed: Seed of all draws.
+
+    Returns:
+        By ascending k, then repeat.
+
+    Raises:
+        ValueError: If an argument is out of range, there is no track, or targets are numbers.
+    """
+    targets = _checked(targets, repeats)
+    if targets.dtype != bool:
+        raise ValueError("shots are tracks with each tag or class; use fractions for numbers")
+    if not shots or min(shots) < 1:
+        raise ValueError(f"shots={tuple(shots)} must be at least 1")
+    subsets = []
+    for repeat in range(repeats):
+        shuffled = seeding.generator(seed, repeat).permutation(len(targets))
+        cover: list[int] = []
+        for k in sorted(set(shots)):
+            cover = _cover(targets[shuffled], k, cover)
+            indices = np.sort(shuffled[cover])
+            subsets.append(Subset(len(cover) / len(targets), repeat, indices, shots=k))
+    return sorted(subsets, key=lambda subset: (subset.amount, subset.repeat))
 
 
 def save_subsets(path: str | Path, subsets: Sequence[Subset], tracks: Sequence[str]) -> None:
@@ -88,6 +128,7 @@ def save_subsets(path: str | Path, subsets: Sequence[Subset], tracks: Sequence[s
             "fraction": subset.fraction,
             "repeat": subset.repeat,
             "enlarged": subset.enlarged,
+            "shots": subset.shots,
             "tracks": [str(tracks[index]) for index in subset.indices],
         }
         for subset in subsets
@@ -111,30 +152,50 @@ def load_subsets(path: str | Path, tracks: Sequence[str]) -> list[Subset]:
                 "use the corpus and splits that the subsets were drawn from"
             )
         indices = np.sort(np.array([row[track] for track in entry["tracks"]], dtype=np.int64))
-        subsets.append(Subset(entry["fraction"], entry["repeat"], indices, entry["enlarged"]))
+        subsets.append(
+            Subset(entry["fraction"], entry["repeat"], indices, entry["enlarged"], entry.get("shots"))
+        )
     return subsets
 
 
-def _order(targets: NDArray[np.bool_], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
+def _checked(targets: ArrayLike, repeats: int) -> NDArray[Any]:
+    targets = np.asarray(targets)
+    if targets.dtype.kind != "f":
+        targets = targets.astype(bool)
+    if targets.ndim != 2 or len(targets) == 0:
+        raise ValueError(f"targets must be (tracks, columns) with at least one track, not {targets.shape}")
+    if repeats < 1:
+        raise ValueError(f"repeats={repeats} must be at least 1")
+    return targets
+
+
+def _order(targets: NDArray[Any], rng: np.random.Generator) -> tuple[NDArray[np.int64], int]:
     """An order of all tracks, and how many of its first tracks are needed to show every tag."""
     shuffled = rng.permutation(len(targets))
+    if targets.dtype != bool:
+        return shuffled, min(2, len(targets))
     cover = _cover(targets[shuffled])
     rest = np.setdiff1d(np.arange(len(targets)), cover)
-    return shuffled[np.r_[cover, rest]], len(cover)
+    return shuffled[np.r_[np.array(cover, np.int64), rest]], len(cover)
 
 
-def _cover(targets: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Few rows that show every tag both present and absent; among equals the first row is taken.
+def _cover(targets: NDArray[np.bool_], shots: int = 1, begun: Sequence[int] = ()) -> list[int]:
+    """Few rows that show every tag ``shots`` times present and once absent, after some that are chosen.
 
-    Greedy: the rarest thing not yet shown comes next, by the track that shows most of what is missing.
+    Greedy: the rarest thing of which there is not enough comes next, by the track that shows most of what is
+    missing; among equals the first row is taken.
     """
     shows = np.concatenate([targets, ~targets], axis=1)
     count = shows.sum(axis=0)
-    missing = count > 0
-    cover: list[int] = []
-    while missing.any():
-        rarest = np.flatnonzero(missing)[count[missing].argmin()]
-        gain = (shows & missing).sum(axis=1) * shows[:, rarest]
+    missing = np.minimum(count, np.repeat([shots, 1], targets.shape[1]))
+    cover = list(begun)
+    missing = missing - shows[cover].sum(axis=0)
+    free = np.ones(len(targets), dtype=bool)
+    free[cover] = False
+    while (missing > 0).any():
+        rarest = np.flatnonzero(missing > 0)[count[missing > 0].argmin()]
+        gain = (shows & (missing > 0)).sum(axis=1) * (shows[:, rarest] & free)
         cover.append(int(gain.argmax()))
-        missing &= ~shows[cover[-1]]
-    return np.array(cover, dtype=np.int64)
+        free[cover[-1]] = False
+        missing -= shows[cover[-1]]
+    return cover

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
 
 from mvssl.data import Corpus
 from mvssl.evaluation.metrics import (
@@ -92,6 +94,17 @@ class Task:
                 return metric
         raise ValueError(f"metric={name!r}: use {' or '.join(repr(metric.name) for metric in self.metrics)}")
 
+
+def _softmax_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    return -(targets * outputs.log_softmax(dim=-1)).sum(dim=-1)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "sigmoid": partial(F.binary_cross_entropy_with_logits, reduction="none"),
+    "softmax": _softmax_loss,
+    "squares": partial(F.mse_loss, reduction="none"),
+}
+"""Of outputs and targets (..., columns), not yet averaged, by :attr:`Task.loss`."""
 
 tasks: Registry[Task] = Registry("kind of task")
 """Kinds of tasks, by the name that :attr:`mvssl.data.Corpus.task` has."""

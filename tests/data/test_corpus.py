@@ -52,7 +52,7 @@ def test_folder_is_searched_recursively_and_sorted(tmp_path):
     assert corpus.targets.shape == (3, 0)
     assert corpus.groups is None
     with pytest.raises(CorpusError, match="no labels"):
-        corpus.require_labels()
+        corpus.labelled()
 
 
 def test_sub_folders_are_labels(tmp_path, caplog):
@@ -64,8 +64,8 @@ def test_sub_folders_are_labels(tmp_path, caplog):
     assert corpus.vocabulary == ("jazz", "rock")
     is_rock = np.array([path.startswith("rock") for path in corpus.paths])
     np.testing.assert_array_equal(corpus.targets, np.stack([~is_rock, is_rock], axis=1))
-    assert "2 sub-folders (jazz, rock) are taken as labels" in caplog.text
-    corpus.require_labels()
+    assert "2 sub-folders (jazz, rock) are taken as classes" in caplog.text
+    corpus.labelled()
 
 
 @pytest.mark.parametrize("extra", ["root.wav", None])
@@ -314,7 +314,7 @@ def test_unusable_tags_are_named(tmp_path):
         "t": "only in the test split",
         "v": "only in the validation split",
     }
-    corpus.require_labels()
+    corpus.labelled()
 
 
 def test_tag_that_a_bad_file_took_away(tmp_path):
@@ -327,7 +327,7 @@ def test_one_class_only(tmp_path):
     corpus = open_corpus(write_manifest(tmp_path, make_tracks(tmp_path, 8, label="rock")))
     assert len(corpus) == 8  # good enough for pre-training
     with pytest.raises(CorpusError, match="no usable tag \\('rock' is on every track\\)"):
-        corpus.require_labels()
+        corpus.labelled()
 
 
 @pytest.mark.parametrize("missing", ["train", "valid", "test"])
@@ -335,7 +335,7 @@ def test_empty_split(tmp_path, missing):
     others = [split for split in ("train", "valid", "test") if split != missing]
     rows = make_tracks(tmp_path, 8, label=lambda n: "ab"[n // 4], split=lambda n: others[n % 2])
     with pytest.raises(CorpusError, match=f"the {missing} split is empty"):
-        open_corpus(write_manifest(tmp_path, rows)).require_labels()
+        open_corpus(write_manifest(tmp_path, rows)).labelled()
 
 
 def test_tag_groups_beside_the_manifest(tmp_path):

@@ -121,7 +121,7 @@ def test_the_command_judges_a_run_and_embeddings(encoder, music, corpus, vectors
     save_encoder(encoder, tmp_path / "run")
     fractions = ["--fractions", "[0.3,1.0]", "--repeats", "2", "--task", str(music)]
     main(["evaluate", str(tmp_path / "run"), *fractions, "--out", str(tmp_path / "a")])
-    assert "macro average precision" in capsys.readouterr().out
+    assert "mAP [95 % over test tracks]" in capsys.readouterr().out
     kept = sorted((tmp_path / "a" / "embeddings").rglob("*.npz"))
     assert kept
     mixed = np.random.default_rng(0).permutation(len(corpus))
@@ -175,7 +175,7 @@ def test_two_are_compared_on_the_same_tracks(corpus, vectors):
     assert good.labels_needed(good)[0] == pytest.approx(1.0)
     with pytest.raises(ValueError, match=r"is none of 0\.3, 1"):
         good.labels_needed(worse, 0.5)
-    with pytest.raises(ValueError, match="at the same fractions"):
+    with pytest.raises(ValueError, match="with the same amounts"):
         good.difference(mvssl.evaluate(vectors, corpus, fractions=(1.0,)))
     with pytest.raises(ValueError, match="use 'ap' or 'roc_auc'"):
         good.interval("f1")
@@ -187,3 +187,103 @@ def test_subsets_may_be_given(corpus, vectors, tmp_path):
     kept = load_subsets(drawn.save(tmp_path) / "subsets.json", train)
     again = mvssl.evaluate(vectors, corpus, subsets=kept)
     np.testing.assert_array_equal(again.results["linear"].scores, drawn.results["linear"].scores)
+
+
+@pytest.fixture(scope="module")
+def rhythms(music):
+    """The same tracks with a class each."""
+    lines = [json.loads(line) for line in (music / "manifest.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line |= {
+            "mode": line["causes"]["mode"],
+            "bpm": line["causes"]["bpm"],
+            "key": f"{'ABC'[number % 3]} min",
+        }
+        line["production"] = {"tilt": line["causes"]["tilt"], "level": line["causes"]["level_db"]}
+        del line["causes"]
+    (music / "more.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return music / "more.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("field", "task", "lead"),
+    [
+        ("mode", "classification", "accuracy"),
+        ("key", "key", "key_score"),
+        ("bpm", "regression", "r2"),
+        ("production", "regression", "r2"),
+    ],
+)
+@pytest.mark.parametrize("probe", ["linear", "knn", "mlp"])
+def test_every_kind_of_label_is_judged(field, task, lead, probe, rhythms):
+    corpus = open_corpus(f"{rhythms}:{field}")
+    assert corpus.task == task
+    rng = np.random.default_rng(0)
+    truth = corpus.targets.astype(float)
+    truth = truth / np.ptp(truth, axis=0).clip(1e-9)
+    known = truth @ rng.normal(size=(truth.shape[1], 8)) + rng.normal(0, 0.02, (len(corpus), 8))
+    oracle = mvssl.evaluate(known, corpus, **FRACTIONS, probes=(probe,))
+    noise = mvssl.evaluate(rng.normal(size=known.shape), corpus, **FRACTIONS, probes=(probe,))
+    assert oracle.task.lead.name == lead
+    assert oracle.mean(probe=probe)[1.0] > (0.5 if probe == "knn" else 0.8)
+    assert oracle.interval(probe=probe)[1.0].low <= oracle.mean(probe=probe)[1.0] + 1e-9
+    gain = oracle.difference(noise, probe=probe)[1.0]
+    assert gain.value > 0.2
+    assert gain.value == pytest.approx(oracle.mean(probe=probe)[1.0] - noise.mean(probe=probe)[1.0])
+    rows = [row for row in oracle.rows() if row["tag"] == "macro" and row["fraction"] == 1.0]
+    assert {row["metric"] for row in rows} == {metric.name for metric in oracle.task.metrics}
+    assert f"{oracle.task.lead.title} [95" in str(oracle)
+
+
+def test_confusions_count_every_test_track(rhythms):
+    corpus = open_corpus(f"{rhythms}:mode")
+    vectors = np.random.default_rng(0).normal(size=(len(corpus), 4))
+    found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
+    test = corpus.targets[corpus.indices("test")]
+    np.testing.assert_array_equal(found.confusion(1.0).sum(axis=1), test.sum(axis=0))
+    np.testing.assert_array_equal(found.confusion(0.3).sum(axis=1), 2 * test.sum(axis=0))
+    assert np.trace(found.confusion(1.0)) / len(test) == pytest.approx(found.mean("accuracy")[1.0])
+    with pytest.raises(ValueError, match=r"none of 0\.3, 1"):
+        found.confusion(0.5)
+    with pytest.raises(ValueError, match="no classes"):
+        mvssl.evaluate(vectors, open_corpus(f"{rhythms}:bpm"), **FRACTIONS).confusion()
+
+
+def test_shots_instead_of_fractions(rhythms):
+    corpus = open_corpus(f"{rhythms}:mode")
+    vectors = corpus.targets + np.random.default_rng(0).normal(0, 0.3, corpus.targets.shape)
+    found = mvssl.evaluate(vectors, corpus, shots=(1, 4), repeats=3)
+    assert list(found.mean()) == [1, 4]
+    assert found.mean()[4] > 0.85
+    assert all(value > 0 or found.mean()[4] == 1 for value in found.spread().values())
+    assert "labels per class" in str(found)
+    assert {row["shots"] for row in found.rows()} == {1, 4}
+
+
+def test_scores_of_crops_may_be_averaged_instead_of_embeddings(corpus, vectors):
+    two = np.repeat(vectors, 2, axis=0)
+    crops = Embeddings(two, np.repeat(np.arange(len(corpus)), 2))
+    same = mvssl.evaluate(
+        crops, corpus, **FRACTIONS, aggregate="scores", probes={"linear": {"grid": (0.05,)}}
+    )
+    # Two equal crops per track count twice, as twice the C does.
+    single = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes={"linear": {"grid": (0.1,)}})
+    np.testing.assert_allclose(same.results["linear"].scores, single.results["linear"].scores, atol=1e-4)
+    assert same.results["linear"].valid_scores.shape == single.results["linear"].valid_scores.shape
+
+
+def test_several_tasks_and_protocols_on_the_command_line(encoder, rhythms, tmp_path, capsys):
+    save_encoder(encoder, tmp_path / "run")
+    out = tmp_path / "out"
+    options = ["--protocol", "clmr2021", "--fractions", "[0.3,1.0]", "--probes", "[linear]"]
+    tasks = ["--task", f"{rhythms}:mode", "--task", f"{rhythms}:bpm"]
+    main(["evaluate", str(tmp_path / "run"), *tasks, *options, "--out", str(out)])
+    printed = capsys.readouterr().out
+    for text in ("accuracy [95", "R² [95", "not as in the paper"):
+        assert text in printed
+    folders = sorted(path.name for path in out.iterdir())
+    assert [name.rsplit("-", 1)[-1] for name in folders] == ["embeddings", "bpm", "mode"]
+    assert len(list((out / "embeddings").iterdir())) == 1  # one set for both tasks
+    with pytest.raises(SystemExit):
+        main(["evaluate", str(tmp_path / "run"), "--protocol", "marbel", "--out", str(out)])
+    assert "did you mean 'marble'" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mvssl.evaluation import draw_subsets, load_subsets, save_subsets
+from mvssl.evaluation import draw_shots, draw_subsets, load_subsets, save_subsets
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 1.0)
 
@@ -108,3 +108,50 @@ def test_manifest_of_another_corpus_is_refused(tmp_path):
 def test_bad_arguments_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         draw_subsets(**{"targets": np.ones((3, 1), bool), **change})
+
+
+@settings(deadline=None, max_examples=60)
+@given(label_matrices(), st.integers(0, 1000))
+def test_shots_show_every_tag_so_many_times_and_are_nested(targets, seed):
+    subsets = draw_shots(targets, (3, 1, 8), repeats=2, seed=seed)
+    assert [(subset.amount, subset.repeat) for subset in subsets] == [
+        (1, 0), (1, 1), (3, 0), (3, 1), (8, 0), (8, 1)
+    ]  # fmt: skip
+    for subset in subsets:
+        seen = targets[subset.indices]
+        assert (seen.sum(axis=0) >= np.minimum(subset.shots, targets.sum(axis=0))).all()
+        np.testing.assert_array_equal(seen.all(axis=0), targets.all(axis=0))
+        assert (np.diff(subset.indices) > 0).all()
+        assert subset.fraction == len(subset.indices) / len(targets)
+    for repeat in range(2):
+        one, three, eight = (set(subset.indices) for subset in subsets if subset.repeat == repeat)
+        assert one <= three <= eight
+
+
+def test_of_classes_there_are_exactly_so_many():
+    labels = np.random.default_rng(0).integers(0, 5, 300)
+    targets = np.eye(5, dtype=bool)[labels]
+    for subset in draw_shots(targets, (1, 5, 10), repeats=3):
+        np.testing.assert_array_equal(targets[subset.indices].sum(axis=0), subset.shots)
+    first, second = (draw_shots(targets, (5,), repeats=1, seed=seed)[0].indices for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_numbers_need_no_cover_and_have_no_shots():
+    numbers = np.random.default_rng(0).normal(size=(200, 2))
+    subsets = draw_subsets(numbers, (0.005, 0.5), repeats=2)
+    assert [len(subset.indices) for subset in subsets] == [2, 2, 100, 100]
+    with pytest.raises(ValueError, match="use fractions for numbers"):
+        draw_shots(numbers, (1,))
+    with pytest.raises(ValueError, match="must be at least 1"):
+        draw_shots(numbers > 0, (0,))
+
+
+def test_shots_are_saved_and_loaded(tmp_path):
+    targets = np.eye(3, dtype=bool)[np.arange(30) % 3]
+    tracks = [f"{number}.wav" for number in range(30)]
+    drawn = draw_shots(targets, (2,), repeats=2)
+    save_subsets(tmp_path / "subsets.json", drawn, tracks)
+    for ours, theirs in zip(load_subsets(tmp_path / "subsets.json", tracks), drawn, strict=True):
+        np.testing.assert_array_equal(ours.indices, theirs.indices)
+        assert (ours.amount, ours.repeat) == (theirs.amount, theirs.repeat)

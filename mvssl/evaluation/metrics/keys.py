@@ -3,12 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mvssl.data.labels import KEYS
 from mvssl.evaluation.metrics.classification import checked_labels
 from mvssl.evaluation.metrics.weighting import weighted_mean
-
-TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
-KEYS: tuple[str, ...] = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
-"""Names of the 24 keys by number: major ones from C upwards, then minor ones."""
 
 
 def _scores() -> NDArray[np.float64]:

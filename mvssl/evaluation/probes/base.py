@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax
 
-from mvssl.evaluation.metrics import average_precision, macro
+from mvssl.evaluation.tasks import Task, tasks
 from mvssl.registry import Registry
 
 
@@ -15,18 +17,19 @@ class ProbeResult:
     """What a probe predicts on the test split, for each label subset.
 
     Attributes:
-        scores: (subsets, test tracks, tags); larger means more likely.
-        valid_scores: The same of the validation split, (subsets, valid tracks, tags).
+        scores: (subsets, test tracks, columns): of tags and classes, larger means more likely; or predicted
+            numbers.
+        valid_scores: The same of the validation split, (subsets, valid tracks, columns).
         chosen: The setting chosen on the validation split, (subsets,): an element of the grid each.
         grid: All settings that were tried.
-        valid_ap: Macro average precision on the validation split, (subsets, grid).
+        valid_values: The task's leading metric on the validation split, (subsets, grid).
     """
 
     scores: NDArray[np.float64]
     valid_scores: NDArray[np.float64]
     chosen: NDArray[np.float64]
     grid: tuple[float, ...]
-    valid_ap: NDArray[np.float64]
+    valid_values: NDArray[np.float64]
 
 
 Probe = Callable[..., ProbeResult]
@@ -42,24 +45,38 @@ class ProbeData:
     Args:
         features: (tracks, dim) embeddings of all tracks; they are standardised over the train split, whose
             tracks are there even where their labels are not.
-        targets: (tracks, tags) of booleans.
+        targets: (tracks, columns) of booleans, or numbers; of classes, one in each row is true.
         train: Row numbers of the train split, to which the rows of label subsets refer.
         valid: Row numbers of the validation split, which settings are chosen on.
         test: Row numbers of the test split.
+        task: Kind of task, one of ``tasks.names()``.
 
     Raises:
-        ValueError: If a feature is not finite, no tag has a positive in the validation split, splits share a
-            track, or shapes do not match.
+        ValueError: If a feature is not finite, no tag has a positive or no number varies in the validation
+            split, a track is of no class or of several, splits share a track, or shapes do not match.
     """
 
     def __init__(
-        self, features: ArrayLike, targets: ArrayLike, *, train: ArrayLike, valid: ArrayLike, test: ArrayLike
+        self,
+        features: ArrayLike,
+        targets: ArrayLike,
+        *,
+        train: ArrayLike,
+        valid: ArrayLike,
+        test: ArrayLike,
+        task: str = "tagging",
     ) -> None:
-        checked_features, self.targets = checked(features, targets)
+        self.task: Task = tasks.entry(task).target
+        numbers = self.task.loss == "squares"
+        checked_features, self.targets = checked(features, targets, np.float64 if numbers else np.bool_)
         self.train, self.valid, self.test = (
             np.asarray(split, dtype=np.int64) for split in (train, valid, test)
         )
-        if not self.targets[self.valid].any():
+        if self.task.loss == "softmax" and (self.targets.sum(axis=1) != 1).any():
+            raise ValueError("every track must be of one class")
+        if numbers and not np.ptp(self.targets[self.valid], axis=0).any():
+            raise ValueError("no number varies in the validation split; settings cannot be chosen on it")
+        if not numbers and not self.targets[self.valid].any():
             raise ValueError("no tag has a positive in the validation split; settings cannot be chosen on it")
         once = np.concatenate([np.unique(split) for split in (self.train, self.valid, self.test)])
         shared = np.flatnonzero(np.bincount(once) > 1)
@@ -70,23 +87,45 @@ class ProbeData:
             )
         self.features = standardise(checked_features, self.train)
 
-    def valid_ap(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Macro average precision on the validation split, of scores (..., valid tracks, tags)."""
+    def valid_value(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The task's leading metric on the validation split, of scores (..., valid tracks, columns)."""
         flat = scores.reshape(-1, *scores.shape[-2:])
-        found = [macro(average_precision(each, self.targets[self.valid])) for each in flat]
+        found = [self.task.lead.overall(each, self.targets[self.valid]) for each in flat]
         return np.array(found).reshape(scores.shape[:-2])
 
+    def scale(self, labelled: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and deviation (columns,) of the numbers of some rows; 0 and 1 of what is no number.
 
-def checked(features: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Features (tracks, dim) and targets (tracks, tags).
+        Numbers are learned in these units, so that neither rates nor penalties depend on theirs.
+        """
+        columns = self.targets.shape[1]
+        if self.task.loss != "squares":
+            return np.zeros(columns), np.ones(columns)
+        known = self.targets[labelled]
+        deviation = known.std(axis=0)
+        return known.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+    def as_scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
+        """Scores of outputs (..., columns): of classes, logarithms of probabilities.
+
+        Only so can tracks be ranked by one class.
+        """
+        scores: NDArray[np.float64] = log_softmax(outputs, -1) if self.task.loss == "softmax" else outputs
+        return scores
+
+
+def checked(
+    features: ArrayLike, targets: ArrayLike, kind: type[np.float64] | type[np.bool_] = np.bool_
+) -> tuple[NDArray[np.float64], NDArray[Any]]:
+    """Features (tracks, dim) and targets (tracks, columns) of a kind.
 
     Raises:
         ValueError: If a feature is not finite or shapes do not match.
     """
-    features, targets = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=bool)
+    features, targets = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=kind)
     if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
         raise ValueError(
-            f"features {features.shape} must be (tracks, dim) and targets {targets.shape} (tracks, tags)"
+            f"features {features.shape} must be (tracks, dim) and targets {targets.shape} (tracks, columns)"
         )
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
@@ -94,6 +133,8 @@ def checked(features: ArrayLike, targets: ArrayLike) -> tuple[NDArray[np.float64
             f"features of {len(bad)} of {len(features)} tracks are not finite (first: row {bad[0]}); "
             "the encoder has probably diverged"
         )
+    if not np.isfinite(targets).all():
+        raise ValueError("targets must be finite")
     return features, targets
 
 

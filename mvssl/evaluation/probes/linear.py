@@ -1,14 +1,17 @@
-"""The linear probe: L2-regularised logistic regression, one per tag, for many label subsets at once.
+"""The linear probe: L2-regularised regression of tags, classes or numbers, for many label subsets at once.
 
-The objective is scikit-learn's ``LogisticRegression(C=C)``: C · Σ log-loss + ½‖w‖², intercept unpenalised.
+The objective is scikit-learn's ``LogisticRegression(C=C)``: C · Σ loss + ½‖w‖², intercept unpenalised; one of
+each tag, the multinomial one of classes, and of numbers ridge regression, with half squares as the loss.
 Three things make hundreds of them cheap, and none of them changes the optimum. The features of a subset are
 centred, which only moves the intercept, and rotated onto their principal axes, where the regularised optimum
-has no component outside the at most ``tracks`` axes with variance. All tags of a subset are the columns of
-one matrix, so that each Newton step, solved by conjugate gradients, is a handful of matrix products; in the
-rotated basis the diagonal is a good preconditioner. And each C starts from the solution of the one before.
+has no component outside the at most ``tracks`` axes with variance. All columns of a subset are one matrix, so
+that each Newton step, solved by conjugate gradients, is a handful of matrix products; in the rotated basis
+the diagonal is a good preconditioner, and of numbers the solution. And each C starts from the solution of the
+one before.
 """
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +33,7 @@ _TINY = 1e-300  # instead of 0 as a divisor, where a tag is solved exactly
 
 
 class LinearProbes(NamedTuple):
-    """Weights (subsets, grid, features, tags) and intercepts (subsets, grid, tags), float64."""
+    """Weights (subsets, grid, features, columns) and intercepts (subsets, grid, columns), float64."""
 
     weights: NDArray[np.float64]
     intercepts: NDArray[np.float64]
@@ -43,11 +46,12 @@ def linear_probe(
     *,
     grid: Sequence[float] = DEFAULT_GRID,
 ) -> ProbeResult:
-    """Logistic regression, one per tag; its inverse regularisation strength C is chosen on validation.
+    """Logistic or ridge regression; its inverse regularisation strength C is chosen on validation.
 
     Features are standardised by the mean and standard deviation of the whole train split, whose tracks are
-    there even where their labels are not. The C with the best macro average precision is taken, of equals
-    the strongest regularisation (smallest C).
+    there even where their labels are not. The C with the best value of the task's leading metric is taken,
+    of equals the strongest regularisation (smallest C). Scores are the log-odds of tags, the logarithms of
+    the probabilities of classes, or numbers.
 
     Args:
         data: Features, targets and splits.
@@ -60,69 +64,128 @@ def linear_probe(
     """
     grid = tuple(sorted(grid))
     weights, intercepts = fit_linear_probes(
-        data.features[data.train], data.targets[data.train], subsets, grid
+        data.features[data.train], data.targets[data.train], subsets, grid, data.task.loss
     )
-    valid_scores = data.features[data.valid] @ weights + intercepts[:, :, None]
-    valid_ap = data.valid_ap(valid_scores)
-    best = valid_ap.argmax(axis=1)
+    valid_scores = data.as_scores(data.features[data.valid] @ weights + intercepts[:, :, None])
+    valid_values = data.valid_value(valid_scores)
+    best = valid_values.argmax(axis=1)
     every = np.arange(len(subsets))
-    scores = data.features[data.test] @ weights[every, best] + intercepts[every, best, None]
-    return ProbeResult(scores, valid_scores[every, best], np.array(grid)[best], grid, valid_ap)
+    scores = data.as_scores(data.features[data.test] @ weights[every, best] + intercepts[every, best, None])
+    return ProbeResult(scores, valid_scores[every, best], np.array(grid)[best], grid, valid_values)
 
 
 def fit_linear_probes(
-    features: ArrayLike, targets: ArrayLike, subsets: Sequence[Subset], grid: Sequence[float] = DEFAULT_GRID
+    features: ArrayLike,
+    targets: ArrayLike,
+    subsets: Sequence[Subset],
+    grid: Sequence[float] = DEFAULT_GRID,
+    loss: str = "sigmoid",
 ) -> LinearProbes:
-    """Fits a logistic regression for every (subset, C, tag).
+    """Fits a regression for every (subset, C, column).
 
     A tag with one class only in a subset has no finite optimum; it gets zero weights and the intercept
-    log((positives + ½)/(negatives + ½)), that is, the same score for every track.
+    log((positives + ½)/(negatives + ½)), that is, the same score for every track. A class without a track in
+    a subset gets zero weights, and the intercept of half a track. Numbers are regressed in units of their
+    deviation in the subset, so that C means the same whatever their units.
 
     Args:
         features: (tracks, dim) of the train split, standardised.
-        targets: (tracks, tags) of booleans.
+        targets: (tracks, columns): of tags booleans, of classes booleans of which one in each row is true, or
+            numbers.
         subsets: The rows to fit on.
         grid: Values of C, the inverse of the regularisation strength; fastest in ascending order, since each
             fit starts from the one before.
+        loss: ``"sigmoid"`` for tags, ``"softmax"`` for classes, ``"squares"`` for numbers.
 
     Raises:
         ValueError: If a feature is not finite, shapes do not match, or a C is not above 0.
         ArithmeticError: If a fit does not converge.
     """
-    features, targets = checked(features, targets)
+    features, targets = checked(features, targets, np.float64 if loss == "squares" else np.bool_)
     if not grid or min(grid) <= 0:
         raise ValueError(f"grid={tuple(grid)} must hold values of C above 0")
     rows, labels = torch.from_numpy(features), torch.from_numpy(targets).double()
-    paths = [_path(rows[subset.indices], labels[subset.indices], grid) for subset in subsets]
+    solve = _SOLVERS[loss]
+    paths = [_path(rows[subset.indices], labels[subset.indices], grid, solve) for subset in subsets]
     weights, intercepts = (torch.stack(parts).numpy() for parts in zip(*paths, strict=True))
     return LinearProbes(weights, intercepts)
 
 
-def _path(features: Tensor, targets: Tensor, grid: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """Weights (grid, dim, tags) and intercepts (grid, tags) of one subset."""
+def _path(
+    features: Tensor, targets: Tensor, grid: Sequence[float], solve: "_Solver"
+) -> tuple[Tensor, Tensor]:
+    """Weights (grid, dim, columns) and intercepts (grid, columns) of one subset."""
     mean = features.mean(dim=0)
     _, spread, axes = torch.linalg.svd(features - mean, full_matrices=False)
     axes = axes[spread > 1e-10 * spread.max()]
     design = torch.cat([(features - mean) @ axes.T, features.new_ones(len(features), 1)], dim=1)
-    positives = targets.sum(dim=0)
-    solution = features.new_zeros(design.shape[1], targets.shape[1])
-    solution[-1] = ((positives + 0.5) / (len(targets) - positives + 0.5)).log()
-    both = (positives > 0) & (positives < len(targets))
-    solutions = []
-    for c in grid:
-        solution[:, both] = _minimise(_Objective(design, targets[:, both], c), solution[:, both])
-        solutions.append(solution.clone())
-    path = torch.stack(solutions)
+    path = solve(design, targets, grid)
     weights = axes.T @ path[:, :-1]
     return weights, path[:, -1] - mean @ weights
 
 
-class _Objective:
-    """C · Σ log-loss + ½‖w‖² of every tag, and its derivatives.
+_Solver = Callable[[Tensor, Tensor, Sequence[float]], Tensor]
+"""From a design (tracks, axes + 1), targets (tracks, columns) and a grid to (grid, axes + 1, columns)."""
+
+
+def _solve_tags(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tensor:
+    positives = targets.sum(dim=0)
+    start = design.new_zeros(design.shape[1], targets.shape[1])
+    start[-1] = ((positives + 0.5) / (len(targets) - positives + 0.5)).log()
+    both = (positives > 0) & (positives < len(targets))
+    return _followed(start, both, grid, lambda c: _TagObjective(design, targets[:, both], c))
+
+
+def _solve_classes(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tensor:
+    counts = targets.sum(dim=0)
+    start = design.new_zeros(design.shape[1], targets.shape[1])
+    start[-1] = counts.clamp_min(0.5).log()
+    there = counts > 0
+    # Softmax does not feel a constant added to all intercepts, and the objective moves only those that are
+    # there: their weighted mean is where it began, so that the others stay half a track below.
+    path = _followed(start, there, grid, lambda c: _ClassObjective(design, targets[:, there], c))
+    shift = path[:, -1, there].mean(dim=1) - start[-1, there].mean()
+    path[:, -1, there] -= shift[:, None]
+    return path
+
+
+def _solve_numbers(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tensor:
+    """In closed form: the columns of the design are orthogonal."""
+    mean = targets.mean(dim=0)
+    deviation = targets.std(dim=0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    wanted = (targets - mean) / deviation
+    squares = design.square().sum(dim=0)[:, None]
+    penalty = torch.ones_like(squares)
+    penalty[-1] = 0
+    path = torch.stack([c * (design.T @ wanted) / (c * squares + penalty) for c in grid]) * deviation
+    path[:, -1] += mean
+    return path
+
+
+_SOLVERS: dict[str, _Solver] = {
+    "sigmoid": _solve_tags, "softmax": _solve_classes, "squares": _solve_numbers
+}  # fmt: skip
+
+
+def _followed(
+    start: Tensor, free: Tensor, grid: Sequence[float], objective: "Callable[[float], _Objective]"
+) -> Tensor:
+    """The minima (grid, axes + 1, columns) in the free columns, each found from the one before."""
+    solution, solutions = start.clone(), []
+    for c in grid:
+        if free.any():
+            solution[:, free] = _minimise(objective(c), solution[:, free])
+        solutions.append(solution.clone())
+    return torch.stack(solutions)
+
+
+class _Objective(ABC):
+    """C · Σ log-loss + ½‖w‖², and its derivatives.
 
     Args:
         design: (tracks, axes + 1); the last column is the constant, whose weight is not penalised.
-        targets: (tracks, tags) of 0 and 1, both present in every column.
+        targets: (tracks, columns) of 0 and 1.
         c: Inverse regularisation strength.
     """
 
@@ -132,65 +195,122 @@ class _Objective:
         self.penalty = torch.ones_like(design[0])[:, None]
         self.penalty[-1] = 0
 
+    @abstractmethod
+    def dot(self, one: Tensor, other: Tensor) -> Tensor:
+        """Inner products of the problems that can be solved apart: (columns,), or (1,) if all are one."""
+
+    @abstractmethod
+    def value(self, weights: Tensor) -> Tensor:
+        """Of each such problem."""
+
+    @abstractmethod
+    def probability(self, weights: Tensor) -> Tensor:
+        """(tracks, columns)."""
+
+    @abstractmethod
+    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
+        """By how much a change of the logits (tracks, columns) moves the probabilities, to first order.
+
+        ``spread`` is probability · (1 − probability).
+        """
+
+    def gradient(self, weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The gradient, and the probabilities and their spread, which make up the Hessian."""
+        probability = self.probability(weights)
+        gradient = self.c * self.design.T @ (probability - self.targets) + self.penalty * weights
+        return gradient, (probability, probability * (1 - probability))
+
+    def hessian_product(self, there: tuple[Tensor, Tensor], vectors: Tensor) -> Tensor:
+        change = self.moved(*there, self.design @ vectors)
+        return self.c * (self.design.T @ change) + self.penalty * vectors
+
+    def hessian_diagonal(self, spread: Tensor) -> Tensor:
+        return self.c * (self.squares.T @ spread) + self.penalty
+
+
+class _TagObjective(_Objective):
+    """Of every tag on its own; both 0 and 1 are present in every column."""
+
+    def dot(self, one: Tensor, other: Tensor) -> Tensor:
+        return (one * other).sum(dim=0)
+
     def value(self, weights: Tensor) -> Tensor:
         # log(1 + exp(∓logit)) directly: as softplus(logit) − target · logit it would lose its digits.
         loss = softplus((1 - 2 * self.targets) * (self.design @ weights), threshold=40)
         return self.c * loss.sum(dim=0) + (self.penalty * weights.square()).sum(dim=0) / 2
 
-    def gradient(self, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The gradient, and the second derivative of each track's loss, which makes up the Hessian."""
-        probability = (self.design @ weights).sigmoid()
-        gradient = self.c * self.design.T @ (probability - self.targets) + self.penalty * weights
-        return gradient, self.c * probability * (1 - probability)
+    def probability(self, weights: Tensor) -> Tensor:
+        return (self.design @ weights).sigmoid()
 
-    def hessian_product(self, curvature: Tensor, vectors: Tensor) -> Tensor:
-        return self.design.T @ (curvature * (self.design @ vectors)) + self.penalty * vectors
+    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
+        return spread * change
 
-    def hessian_diagonal(self, curvature: Tensor) -> Tensor:
-        return self.squares.T @ curvature + self.penalty
+
+class _ClassObjective(_Objective):
+    """Of all classes together: one of the columns is 1 for each track."""
+
+    def dot(self, one: Tensor, other: Tensor) -> Tensor:
+        return (one * other).sum().reshape(1)
+
+    def value(self, weights: Tensor) -> Tensor:
+        loss = -(self.targets * (self.design @ weights).log_softmax(dim=1)).sum()
+        return (self.c * loss + (self.penalty * weights.square()).sum() / 2).reshape(1)
+
+    def probability(self, weights: Tensor) -> Tensor:
+        return (self.design @ weights).softmax(dim=1)
+
+    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
+        part = probability * change
+        return part - probability * part.sum(dim=1, keepdim=True)
 
 
 def _minimise(objective: _Objective, weights: Tensor) -> Tensor:
-    """Newton's method with inexact steps and backtracking, on all tags until every gradient is negligible."""
+    """Newton's method with inexact steps and backtracking, until every gradient is negligible."""
     # With little data and a small C the optimum itself is tiny, so that errors count relative to the
     # gradient where there are no weights yet.
     centred = objective.targets - objective.targets.mean(dim=0)
-    unit = (objective.c * objective.design.T @ centred).norm(dim=0).clamp(1e-6, 1)
+    unit = _norm(objective, objective.c * objective.design.T @ centred).clamp(1e-6, 1)
     for _ in range(_NEWTON_STEPS):
-        gradient, curvature = objective.gradient(weights)
-        norm = gradient.norm(dim=0)
+        gradient, there = objective.gradient(weights)
+        norm = _norm(objective, gradient)
         if (norm <= _TOLERANCE * unit).all():
             return weights
         # Solving more exactly as the optimum comes near keeps the convergence superlinear.
         allowed = torch.maximum(norm * (norm / unit).sqrt().clamp(max=0.1), _TOLERANCE / 2 * unit)
-        step = _newton_step(objective, gradient, curvature, allowed)
-        weights = weights + _step_size(objective, weights, step, (gradient * step).sum(dim=0)) * step
+        step = _newton_step(objective, gradient, there, allowed)
+        weights = weights + _step_size(objective, weights, step, objective.dot(gradient, step)) * step
     raise ArithmeticError(
         f"logistic regression did not converge at C={objective.c:g}; standardise the features or lower C"
     )
 
 
-def _newton_step(objective: _Objective, gradient: Tensor, curvature: Tensor, allowed: Tensor) -> Tensor:
+def _norm(objective: _Objective, vectors: Tensor) -> Tensor:
+    return objective.dot(vectors, vectors).sqrt()
+
+
+def _newton_step(
+    objective: _Objective, gradient: Tensor, there: tuple[Tensor, Tensor], allowed: Tensor
+) -> Tensor:
     """Solves Hessian · step = −gradient by preconditioned conjugate gradients, to a residual ``allowed``."""
-    diagonal = objective.hessian_diagonal(curvature)
+    diagonal = objective.hessian_diagonal(there[1])
     step, residual = torch.zeros_like(gradient), -gradient
     direction = residual / diagonal
-    energy = (residual * direction).sum(dim=0)
+    energy = objective.dot(residual, direction)
     for _ in range(_CG_STEPS):
-        image = objective.hessian_product(curvature, direction)
-        length = energy / (direction * image).sum(dim=0).clamp_min(_TINY)
+        image = objective.hessian_product(there, direction)
+        length = energy / objective.dot(direction, image).clamp_min(_TINY)
         step = step + length * direction
         residual = residual - length * image
-        if (residual.norm(dim=0) <= allowed).all():
+        if (_norm(objective, residual) <= allowed).all():
             break
         scaled = residual / diagonal
-        energy, previous = (residual * scaled).sum(dim=0), energy
+        energy, previous = objective.dot(residual, scaled), energy
         direction = scaled + energy / previous.clamp_min(_TINY) * direction
     return step
 
 
 def _step_size(objective: _Objective, weights: Tensor, step: Tensor, slope: Tensor) -> Tensor:
-    """For each tag the first of 1, ½, ¼, … at which the objective falls enough (Armijo's rule)."""
+    """For each problem the first of 1, ½, ¼, … at which the objective falls enough (Armijo's rule)."""
     start = objective.value(weights)
     size = torch.ones_like(slope)
     for _ in range(_HALVINGS):

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from mvssl import seeding
 from mvssl.evaluation.probes.base import ProbeData, ProbeResult, probes
 from mvssl.evaluation.subsets import Subset
+from mvssl.evaluation.tasks import LOSSES
 
 RATES = (1e-4, 3e-4, 1e-3)
 
@@ -32,9 +31,9 @@ def mlp_probe(
 ) -> ProbeResult:
     """A network of one hidden layer, stopped early; its learning rate is chosen on validation.
 
-    Sigmoid cross-entropy of every tag, Adam, batches drawn with replacement. Every ``check_every`` steps the
-    macro average precision on the validation split is taken; the weights that were best are kept, and a
-    network that has not got better for ``patience`` checks is stopped.
+    Sigmoid cross-entropy of every tag (softmax of classes, squares of numbers), Adam, batches drawn with
+    replacement. Every ``check_every`` steps the task's leading metric is taken on the validation split; the
+    weights that were best are kept, and a network that has not got better for ``patience`` checks is stopped.
 
     What a network becomes depends on its own subset, learning rate and the seed, not on those trained beside
     it.
@@ -60,8 +59,11 @@ def mlp_probe(
     cells = [(subset, rate) for subset in subsets for rate in grid]
     x = torch.from_numpy(data.features).float()
     y = torch.from_numpy(data.targets).float()
-    nets = _Networks(x.shape[1], hidden, y.shape[1], torch.tensor([rate for _, rate in cells]), seed)
+    rates = torch.tensor([rate for _, rate in cells])
+    nets = _Networks(x.shape[1], hidden, y.shape[1], rates, data.task.loss, seed)
     rows = [torch.from_numpy(data.train[subset.indices]) for subset, _ in cells]
+    scales = [data.scale(data.train[subset.indices]) for subset, _ in cells]
+    mean, deviation = (torch.from_numpy(np.stack(part)).float() for part in zip(*scales, strict=True))
     best = [_Best() for _ in cells]
     running = list(range(len(cells)))
     generator = torch.Generator().manual_seed(seed)
@@ -70,10 +72,12 @@ def mlp_probe(
         masks = torch.rand(check_every, batch_size, hidden, generator=generator) >= dropout
         for draw, mask in zip(draws, masks, strict=True):
             batch = torch.stack([rows[cell][(draw * len(rows[cell])).long()] for cell in running])
-            nets.step(x[batch], y[batch], mask / (1 - dropout))
-        ap = data.valid_ap(nets.scores(x[data.valid]))
-        for place, (cell, value) in enumerate(zip(running, ap, strict=True)):
-            if value > best[cell].ap:
+            wanted = (y[batch] - mean[running, None]) / deviation[running, None]
+            nets.step(x[batch], wanted, mask / (1 - dropout))
+        outputs = nets.outputs(x[data.valid]) * deviation[running, None] + mean[running, None]
+        values = data.valid_value(data.as_scores(outputs.numpy()))
+        for place, (cell, value) in enumerate(zip(running, values, strict=True)):
+            if value > best[cell].value:
                 best[cell] = _Best(float(value), check, nets.weights_of(place))
         going = [place for place, cell in enumerate(running) if check - best[cell].check < patience]
         if not going:
@@ -81,21 +85,28 @@ def mlp_probe(
         if len(going) < len(running):
             nets.keep(going)
             running = [running[place] for place in going]
-    valid_ap = np.array([found.ap for found in best]).reshape(len(subsets), len(grid))
-    chosen = valid_ap.argmax(axis=1)
-    winners = [best[number * len(grid) + setting] for number, setting in enumerate(chosen)]
+    valid_values = np.array([found.value for found in best]).reshape(len(subsets), len(grid))
+    chosen = valid_values.argmax(axis=1)
+    winners = [number * len(grid) + setting for number, setting in enumerate(chosen)]
     valid_scores, scores = (
-        np.stack([_forward(found.weights, x[split]).double().numpy() for found in winners])
+        data.as_scores(
+            np.stack(
+                [
+                    (_forward(best[cell].weights, x[split]) * deviation[cell] + mean[cell]).double().numpy()
+                    for cell in winners
+                ]
+            )
+        )
         for split in (data.valid, data.test)
     )
-    return ProbeResult(scores, valid_scores, np.array(grid)[chosen], grid, valid_ap)
+    return ProbeResult(scores, valid_scores, np.array(grid)[chosen], grid, valid_values)
 
 
 @dataclass(frozen=True, eq=False)
 class _Best:
     """The best check of a network so far."""
 
-    ap: float = -1.0
+    value: float = -np.inf
     check: int = 0
     weights: tuple[Tensor, ...] = ()
 
@@ -106,14 +117,15 @@ class _Networks:
     Args:
         dim: Of the features.
         hidden: Units of the hidden layer.
-        tags: Outputs.
+        outputs: Columns of targets.
         rates: (networks,) learning rates.
+        loss: ``"sigmoid"``, ``"softmax"`` or ``"squares"``.
         seed: All networks begin with the same weights.
     """
 
     BETAS, EPSILON = (0.9, 0.999), 1e-8
 
-    def __init__(self, dim: int, hidden: int, tags: int, rates: Tensor, seed: int) -> None:
+    def __init__(self, dim: int, hidden: int, outputs: int, rates: Tensor, loss: str, seed: int) -> None:
         rng = seeding.generator(seed)
 
         def layer(inputs: int, outputs: int) -> list[Tensor]:
@@ -121,9 +133,9 @@ class _Networks:
             both = torch.from_numpy(drawn).float().expand(len(rates), -1, -1)
             return [both[:, :-1].contiguous(), both[:, -1:].contiguous()]
 
-        self.weights = [*layer(dim, hidden), *layer(hidden, tags)]
+        self.weights = [*layer(dim, hidden), *layer(hidden, outputs)]
         self.first, self.second = ([torch.zeros_like(w) for w in self.weights] for _ in range(2))
-        self.rates, self.steps = rates.reshape(-1, 1, 1), 0
+        self.rates, self.steps, self.loss = rates.reshape(-1, 1, 1), 0, LOSSES[loss]
 
     def step(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
         """One step on batches (networks, batch, ...); the dropout is the same for all."""
@@ -131,7 +143,7 @@ class _Networks:
         hidden = torch.baddbmm(weights[1], x, weights[0]).relu() * mask
         logits = torch.baddbmm(weights[3], hidden, weights[2])
         # The mean for each network, the sum over networks: none feels how many there are.
-        loss = F.binary_cross_entropy_with_logits(logits, y, reduction="none").mean((1, 2)).sum()
+        loss = self.loss(logits, y).flatten(1).mean(1).sum()
         gradients = torch.autograd.grad(loss, weights)
         self.steps += 1
         rates = self.rates * (1 - self.BETAS[1] ** self.steps) ** 0.5 / (1 - self.BETAS[0] ** self.steps)
@@ -142,9 +154,9 @@ class _Networks:
             second.lerp_(gradient.square(), 1 - self.BETAS[1])
             kept.sub_(rates * first / second.sqrt().add_(self.EPSILON))
 
-    def scores(self, x: Tensor) -> NDArray[np.float32]:
-        """Logits (networks, tracks, tags) of features (tracks, dim)."""
-        return np.stack([_forward(self.weights_of(place), x).numpy() for place in range(len(self.rates))])
+    def outputs(self, x: Tensor) -> Tensor:
+        """(networks, tracks, columns) of features (tracks, dim)."""
+        return torch.stack([_forward(self.weights_of(place), x) for place in range(len(self.rates))])
 
     def weights_of(self, place: int) -> tuple[Tensor, ...]:
         return tuple(w[place].clone() for w in self.weights)

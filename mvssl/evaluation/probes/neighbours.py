@@ -12,7 +12,7 @@ from mvssl.evaluation.probes.base import ProbeData, ProbeResult, probes
 from mvssl.evaluation.subsets import Subset
 
 NEIGHBOURS = (1, 3, 10, 30, 100)
-_AT_ONCE = 2**24  # votes (tracks × neighbours × tags) in memory
+_AT_ONCE = 2**24  # votes (tracks × neighbours × columns) in memory
 
 
 @probes.register("knn")
@@ -25,7 +25,8 @@ def knn_probe(
 ) -> ProbeResult:
     """Weighted nearest neighbours; how many there are is chosen on validation.
 
-    The score of a tag is the share of the neighbours' weight that has it. A neighbour of cosine similarity s
+    The score of a tag or class is the share of the neighbours' weight that has it, a number is their weighted
+    mean. A neighbour of cosine similarity s
     weighs exp(s / temperature), as in Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
     Discrimination" (https://arxiv.org/abs/1805.01978). Where a subset has fewer tracks than neighbours are
     asked for, all of them are taken.
@@ -48,10 +49,12 @@ def knn_probe(
     labels = torch.from_numpy(data.targets[data.train]).double()
     votes = np.stack([_votes(similarity[:, rows], labels[rows], grid) for rows in _rows(subsets)])
     valid_scores, scores = np.split(votes, [len(data.valid)], axis=2)
-    valid_ap = data.valid_ap(valid_scores)
-    best = valid_ap.argmax(axis=1)
+    valid_values = data.valid_value(valid_scores)
+    best = valid_values.argmax(axis=1)
     every = np.arange(len(subsets))
-    return ProbeResult(scores[every, best], valid_scores[every, best], np.array(grid)[best], grid, valid_ap)
+    return ProbeResult(
+        scores[every, best], valid_scores[every, best], np.array(grid)[best], grid, valid_values
+    )
 
 
 def _rows(subsets: Sequence[Subset]) -> list[Tensor]:
@@ -59,11 +62,11 @@ def _rows(subsets: Sequence[Subset]) -> list[Tensor]:
 
 
 def _votes(similarity: Tensor, labels: Tensor, grid: Sequence[int]) -> NDArray[np.float64]:
-    """Shares (grid, tracks, tags) of the weight of the nearest labelled tracks.
+    """Weighted means (grid, tracks, columns) of the labels of the nearest labelled tracks.
 
     Args:
         similarity: (tracks, labelled tracks), over the temperature.
-        labels: (labelled tracks, tags) of 0 and 1.
+        labels: (labelled tracks, columns).
         grid: Numbers of neighbours, ascending.
     """
     most = min(grid[-1], len(labels))

@@ -36,11 +36,11 @@ def test_an_oracle_is_found(probe, problem, subsets):
     found = probe(ProbeData(features, targets, **SPLITS), subsets=subsets)
     assert found.scores.shape == (3, 80, 3)
     assert found.valid_scores.shape == (3, 50, 3)
-    assert found.valid_ap.shape == (3, len(found.grid))
+    assert found.valid_values.shape == (3, len(found.grid))
     assert set(found.chosen) <= set(found.grid)
     assert quality(found.scores[-1], targets) > 0.9
     chosen = [macro(average_precision(scores, targets[SPLITS["valid"]])) for scores in found.valid_scores]
-    np.testing.assert_allclose(chosen, found.valid_ap.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(chosen, found.valid_values.max(axis=1), atol=1e-6)
 
 
 def test_shuffled_labels_score_chance(probe, problem, subsets):

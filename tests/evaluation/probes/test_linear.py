@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -59,6 +59,47 @@ def test_probabilities_equal_scikit_learn(tracks, dim):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(("tracks", "dim"), [(150, 10), (60, 80)])
+def test_classes_equal_scikit_learns_multinomial_regression(tracks, dim):
+    features, _ = problem(tracks, dim, tags=4)
+    labels = (features[:, :4] + np.random.default_rng(1).normal(size=(tracks, 4))).argmax(axis=1)
+    targets = np.eye(4, dtype=bool)[labels]
+    subsets = draw_subsets(targets, (0.3, 1.0), repeats=2)
+    probes = fit_linear_probes(features, targets, subsets, GRID, "softmax")
+    for number, subset in enumerate(subsets):
+        for step, c in enumerate(GRID):
+            logits = features @ probes.weights[number, step] + probes.intercepts[number, step]
+            model = LogisticRegression(C=c, tol=1e-10, max_iter=5000)
+            theirs = model.fit(features[subset.indices], labels[subset.indices]).predict_proba(features)
+            np.testing.assert_allclose(softmax(logits, axis=1), theirs, atol=1e-4)
+
+
+def test_a_class_without_a_track_is_the_least_likely():
+    features, _ = problem(60, 5, tags=1)
+    labels = np.repeat([0, 1, 1], 20)
+    targets = np.eye(3, dtype=bool)[labels]
+    probes = fit_linear_probes(features, targets, everything(features), GRID, "softmax")
+    assert not probes.weights[..., 2].any()
+    weak = probes.intercepts[0, 0]
+    np.testing.assert_allclose(np.exp(weak - weak[2]) / 2, [20, 40, 0.5], rtol=0.01)
+
+
+@pytest.mark.parametrize(("tracks", "dim"), [(150, 10), (30, 80)])
+def test_numbers_equal_scikit_learns_ridge_regression(tracks, dim):
+    features, _ = problem(tracks, dim, tags=1)
+    numbers = features[:, :2] * [100.0, 0.01] + [7.0, -3.0]
+    numbers += np.random.default_rng(1).normal(size=(tracks, 2)) * [50, 0.005]
+    subsets = draw_subsets(numbers, (0.3, 1.0), repeats=2)
+    probes = fit_linear_probes(features, numbers, subsets, GRID, "squares")
+    for number, subset in enumerate(subsets):
+        known = numbers[subset.indices]
+        unit = known.std(axis=0)
+        for step, c in enumerate(GRID):
+            ours = features @ probes.weights[number, step] + probes.intercepts[number, step]
+            theirs = Ridge(alpha=1 / c, solver="svd").fit(features[subset.indices], known / unit)
+            np.testing.assert_allclose(ours / unit, theirs.predict(features), rtol=1e-7, atol=1e-7)
+
+
 def test_outliers_and_almost_no_regularisation():
     # Undamped Newton steps diverge here.
     rng = np.random.default_rng(0)
@@ -116,7 +157,7 @@ def test_probe_is_standardise_then_choose_then_score():
         models = OneVsRestClassifier(LogisticRegression(C=c, tol=1e-10, max_iter=5000))
         logits[c] = models.fit(scaled[rows], targets[rows]).decision_function(scaled)
     valid = [macro(average_precision(logits[c][parts["valid"]], targets[parts["valid"]])) for c in GRID]
-    np.testing.assert_allclose(result.valid_ap[0], valid, atol=1e-9)
+    np.testing.assert_allclose(result.valid_values[0], valid, atol=1e-9)
     assert result.chosen[0] == GRID[int(np.argmax(valid))]
     np.testing.assert_allclose(result.scores[0], logits[result.chosen[0]][parts["test"]], atol=1e-3)
 

@@ -53,14 +53,14 @@ def test_what_is_trained_beside_a_network_does_not_matter():
     for number, subset in enumerate(subsets):
         for setting, rate in enumerate((1e-3, 1e-2)):
             alone = mlp_probe(ProbeData(features, targets, **SPLITS), subsets=[subset], grid=(rate,), **SMALL)
-            assert alone.valid_ap[0, 0] == pytest.approx(together.valid_ap[number, setting], abs=1e-6)
+            assert alone.valid_values[0, 0] == pytest.approx(together.valid_values[number, setting], abs=1e-6)
             if together.chosen[number] == rate:
                 np.testing.assert_allclose(alone.scores[0], together.scores[number], atol=1e-4)
 
 
 def test_a_step_is_one_of_torchs_adam():
     torch.manual_seed(0)
-    nets = _Networks(3, 5, 2, torch.tensor([1e-2, 1e-3]), seed=0)
+    nets = _Networks(3, 5, 2, torch.tensor([1e-2, 1e-3]), "sigmoid", seed=0)
     layers = [w.clone().requires_grad_() for w in nets.weights]
     references = [[w[net].detach().clone().requires_grad_() for w in layers] for net in range(2)]
     optimisers = [torch.optim.Adam(ws, lr) for ws, lr in zip(references, (1e-2, 1e-3), strict=True)]

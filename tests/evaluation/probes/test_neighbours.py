@@ -42,8 +42,8 @@ def test_the_number_is_chosen_on_validation():
     several = knn_probe(ProbeData(features, targets, **SPLITS), subsets=subsets, grid=(30, 1, 5))
     each = [knn_probe(ProbeData(features, targets, **SPLITS), subsets=subsets, grid=[k]) for k in (1, 5, 30)]
     assert several.grid == (1, 5, 30)
-    np.testing.assert_array_equal(several.valid_ap[0], [one.valid_ap[0, 0] for one in each])
-    best = int(several.valid_ap[0].argmax())
+    np.testing.assert_array_equal(several.valid_values[0], [one.valid_values[0, 0] for one in each])
+    best = int(several.valid_values[0].argmax())
     assert several.chosen[0] == several.grid[best]
     np.testing.assert_allclose(several.scores, each[best].scores)
 

@@ -171,6 +171,7 @@ class Grid:
         needed = max(self.views.sampler.min_seconds, self.seconds)
         opened = open_corpus(settings.data, min_seconds=needed, check="full", progress=True)
         self.corpus: Corpus = opened.labelled()
+        self.corpus.require_apart()
         if any(pretexts.entry(name).target.needs_groups for name in settings.pretexts):
             self.corpus.require_groups()
         self.remarks = remarks(self.corpus, self.views.sampler)

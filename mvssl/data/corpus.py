@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import SPLITS, CorpusError, Listing, list_tracks
 from mvssl.data.reading import AudioFileError, AudioReader
-from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
+from mvssl.data.splitting import random_splits, same_files, unusable_tags, warn_about_leaks
 from mvssl.registry import Registry
 
 __all__ = ["Corpus", "CorpusError", "Problem", "corpora", "open_corpus"]
@@ -189,6 +189,20 @@ class Corpus:
     def labelled_rows(self) -> NDArray[np.int64]:
         """Rows of the tracks of :meth:`labelled`."""
         return np.flatnonzero((self.task != "classification") | self.targets.any(axis=1))
+
+    def require_apart(self) -> None:
+        """Checks that no test track is a training or validation track under another name.
+
+        Raises:
+            CorpusError: If there is one.
+        """
+        sides = {split: [self.path(row) for row in self.indices(split)] for split in SPLITS}
+        pairs = same_files(sides["train"] + sides["valid"], sides["test"])
+        if pairs:
+            raise CorpusError(
+                f"{self.name}: {len(pairs)} test tracks are the same files as training or validation tracks "
+                f"(first: {pairs[0][1]} is {pairs[0][0]}); leave each on one side"
+            )
 
     def _require_labels(self) -> None:
         if not self.vocabulary and not self.excluded_tags:

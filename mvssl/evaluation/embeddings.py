@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvssl.data import Corpus, Problem, read_audio
+from mvssl.data.splitting import file_sample
 
 PART = 512  # tracks that are embedded, and kept, at a time
 
@@ -242,20 +243,12 @@ def _key(
     facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None))
     digest.update(repr((*facts, seconds, sample_rate, max_crops, corpus.paths.tolist())).encode())
     for row in range(len(corpus)):
-        digest.update(_sample(corpus.path(row)))
+        digest.update(file_sample(corpus.path(row)))
     for name, tensor in sorted(encode.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name}{tensor.dtype}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _sample(path: Path) -> bytes:
-    """What tells a file from another without reading all of it: its size, and 4 KiB from its middle."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(size // 2)
-        return size.to_bytes(8, "little") + file.read(4096)
 
 
 def _save(file: Path, part: Embeddings) -> None:

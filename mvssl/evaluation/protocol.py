@@ -352,7 +352,8 @@ def evaluate(
         progress: Show a progress bar.
 
     Raises:
-        CorpusError: If the corpus has no labels or lacks a split, or tracks are shorter than a crop.
+        CorpusError: If the corpus has no labels or lacks a split, or a test track is a training track under
+            another name.
         ValueError: If an argument is out of range or missing, or embeddings are not those of the corpus.
     """
     options = probes if isinstance(probes, Mapping) else {name: {} for name in probes}
@@ -364,6 +365,7 @@ def evaluate(
         seconds = _needed("seconds", seconds, encoder)
         sample_rate = int(_needed("sample_rate", sample_rate, encoder))
         corpus = open_corpus(task, min_seconds=seconds, progress=progress).labelled()
+        corpus.require_apart()
         embeddings = extract_embeddings(
             encoder, corpus, seconds=seconds, sample_rate=sample_rate, max_crops=max_crops, cache=cache,
             progress=progress,

@@ -1,13 +1,16 @@
 import csv
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.stats import norm
 
 import mvssl
 from mvssl.cli import main
-from mvssl.data import CorpusError, open_corpus
+from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import save_encoder
 from mvssl.evaluation import Difference, Embeddings, chance_ap, extract_embeddings, load_subsets, macro
 from mvssl.evaluation.protocol import share_needed
@@ -287,3 +290,49 @@ def test_several_tasks_and_protocols_on_the_command_line(encoder, rhythms, tmp_p
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path / "run"), "--protocol", "marbel", "--out", str(out)])
     assert "did you mean 'marble'" in capsys.readouterr().err
+
+
+def made_up(targets, splits=(0.5, 0.2)):
+    """A corpus of which there are no files."""
+    tracks = len(targets)
+    train, valid = (round(share * tracks) for share in splits)
+    return Corpus(
+        name="made up",
+        root=Path("nowhere"),
+        paths=np.array([f"{number:06}" for number in range(tracks)]),
+        seconds=np.ones(tracks),
+        splits=np.repeat(["train", "valid", "test"], [train, valid, tracks - train - valid]),
+        vocabulary=tuple(f"tag {column}" for column in range(targets.shape[1])),
+        targets=targets,
+    )
+
+
+@pytest.mark.parametrize("noise", [0.5, 1.0, 2.0])
+def test_an_oracle_scores_what_theory_says(noise):
+    rng = np.random.default_rng(0)
+    targets = rng.random((4000, 5)) < 0.3
+    found = mvssl.evaluate(targets + rng.normal(0, noise, targets.shape), made_up(targets), fractions=(1.0,))
+    # A positive outranks a negative where the difference of two noises is below 1.
+    theory = norm.cdf(1 / (np.sqrt(2) * noise))
+    low, high = found.interval("roc_auc")[1.0]
+    assert low - 0.005 < theory < high + 0.005
+
+
+def test_shuffled_labels_score_chance_within_the_interval():
+    rng = np.random.default_rng(1)
+    targets = rng.random((3000, 8)) < 0.2
+    embeddings = targets + rng.normal(0, 0.2, targets.shape)
+    found = mvssl.evaluate(embeddings, made_up(targets[rng.permutation(3000)]), probes=("linear", "knn"))
+    for probe in ("linear", "knn"):
+        for low, high in found.interval(probe=probe).values():
+            assert low - 0.01 < found.chance < high + 0.01
+
+
+def test_a_test_track_among_the_training_tracks_is_refused(encoder, music, tmp_path):
+    folder = tmp_path / "leaking"
+    shutil.copytree(music, folder)
+    corpus = open_corpus(folder)
+    train, test = (corpus.path(corpus.indices(split)[0]) for split in ("train", "test"))
+    shutil.copy(train, test)
+    with pytest.raises(CorpusError, match=f"{test.name} is .*{train.name}\\); leave each on one side"):
+        mvssl.evaluate(encoder, folder, **FRACTIONS)

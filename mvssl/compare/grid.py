@@ -23,10 +23,9 @@ from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
 from mvssl.encoders import Encoder, create_encoder
 from mvssl.evaluation import Subset, draw_subsets, evaluate, mel_statistics, save_subsets
-from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
+from mvssl.evaluation.supervised import SupervisedRecipe, train_on_subsets
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
-from mvssl.seeding import hash_keys
 from mvssl.training import fit, read_metrics
 from mvssl.training.fit import budget
 from mvssl.training.run import environment, write_json
@@ -258,34 +257,21 @@ class Grid:
         return found.results["linear"].scores
 
     def _supervised(self, cell: Cell) -> None:
-        """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
+        """Trains one encoder per label subset, from scratch."""
         s = self.settings
         recipe = SupervisedRecipe(s.supervised_crops, batch_size=s.batch_size, precision=s.precision)
-        held_out: tuple[HeldOut, HeldOut] | None = None
-        started, scores, crops = time.perf_counter(), [], 0
-        bar = tqdm(self.subsets, "Supervised from scratch", unit="subset", dynamic_ncols=True)
-        for number, subset in enumerate(bar):
-            path = cell.folder / f"subset{number}.npy"
-            share = len(subset.indices) / len(self.rows["train"])
-            crops += recipe.steps(share) * recipe.batch_size
-            if not path.is_file():
-                encoder = self._encoder(int(hash_keys(cell.seed, number)) % 2**63)
-                if held_out is None:
-                    held_out = (
-                        HeldOut(encoder, self.corpus, self.rows["valid"]),
-                        HeldOut(encoder, self.corpus, self.rows["test"]),
-                    )
-                found = train_supervised(
-                    encoder, self.corpus, self.rows["train"][subset.indices], self.views, *held_out,
-                    share=share, recipe=recipe, seed=cell.seed,
-                )  # fmt: skip
-                with path.with_suffix(".part").open("wb") as file:
-                    np.save(file, found)
-                os.replace(path.with_suffix(".part"), path)
-            scores.append(np.load(path))
-        seconds = time.perf_counter() - started
+        self._train_with_labels(cell, lambda: create_encoder(s.encoder), recipe, "Supervised from scratch")
+
+    def _train_with_labels(
+        self, cell: Cell, start: Callable[[], Encoder], recipe: SupervisedRecipe, title: str
+    ) -> None:
+        """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
+        found = train_on_subsets(
+            start, self.corpus, self.subsets, self.views, recipe=recipe, seed=cell.seed, folder=cell.folder,
+            progress=title,
+        )  # fmt: skip
         cell.finish(
-            np.stack(scores), seconds=seconds, views=crops, parameters=_count(self._encoder(cell.seed))
+            found.test, seconds=found.seconds, views=found.crops, parameters=_count(self._encoder(cell.seed))
         )
 
     def comparison(self, cells: Sequence[Cell]) -> Comparison:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mvssl.compare.grid as grid
+import mvssl.evaluation.supervised as supervised
 from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
@@ -127,10 +128,12 @@ def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_
     before = (out / "results.csv").read_bytes()
     shutil.rmtree(out / "cells" / "random-seed0")
     (out / "cells" / "supervised-seed0" / "cell.json").unlink()
-    (out / "cells" / "supervised-seed0" / "subset1.npy").unlink()
+    (out / "cells" / "supervised-seed0" / "subset1.npz").unlink()
     trained = []
-    original = grid.train_supervised
-    monkeypatch.setattr(grid, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k))
+    original = supervised.train_supervised
+    monkeypatch.setattr(
+        supervised, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k)
+    )
     monkeypatch.setattr(grid, "fit", lambda *a, **k: pytest.fail("a finished pretext was trained again"))
     main([*ARGUMENTS, "--data", str(music), "--out", str(out)])
     assert len(trained) == 1

@@ -109,7 +109,7 @@ def extract_embeddings(
     """
     if not len(corpus):
         raise ValueError("the corpus has no track to embed")
-    folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate)
+    folder = None if cache is None else Path(cache) / fingerprint(encode, corpus, seconds, sample_rate)
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
     with bar, _evaluation_mode(encode) as device, torch.inference_mode():
@@ -208,8 +208,12 @@ def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.devic
             part.training = training
 
 
-def _key(encode: Callable[[Tensor], Tensor], corpus: Corpus, seconds: float, sample_rate: int) -> str:
-    """Names what the embeddings depend on: the module and its weights, the tracks, and the crops."""
+def fingerprint(encode: Callable[[Tensor], Tensor], corpus: Corpus, seconds: float, sample_rate: int) -> str:
+    """Names what embeddings depend on: the module and its weights, the tracks, and the crops.
+
+    Raises:
+        ValueError: If ``encode`` is no module.
+    """
     if not isinstance(encode, nn.Module):
         raise ValueError(
             f"cache: only modules can be told apart by their weights, and this is a {type(encode).__name__}"

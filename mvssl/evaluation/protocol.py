@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mvssl.data import Corpus, CorpusError, open_corpus
-from mvssl.encoders import load_encoder
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
 from mvssl.evaluation.metrics import average_precision, best_thresholds, chance_ap, f1, macro, micro, roc_auc
@@ -300,25 +299,42 @@ def evaluate_files(
     repeats: int = 4,
     probes: tuple[str, ...] = ("linear", "knn"),
     seed: int = 0,
+    modes: tuple[str, ...] = ("frozen",),
+    crops: int = 10_000,
 ) -> Evaluation:
     """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
 
     Args:
-        source: Folder of a pre-training run, or an .npz file with ``embeddings`` (tracks, dim) and ``paths``,
-            the names of the tracks as the corpus has them.
+        source: Folder of a pre-training run, or its last.ckpt while it has not ended; hf: and the folder of
+            a model for transformers; or an .npz file with ``embeddings`` (tracks, dim) and ``paths``, the
+            names of the tracks as the corpus has them.
         task: A corpus with tags: its name, folder or manifest; the embedded one by default.
-        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt. Embeddings are kept there.
+        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt. Embeddings are kept there,
+            and what was trained: the same line again goes on where it stopped.
         fractions: Shares of the training split's labels.
         repeats: Draws of each fraction below 1.
         probes: linear, mlp, knn.
-        seed: Of the label subsets.
+        seed: Of the label subsets, and of training.
+        modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
+            train the same encoder without pre-training).
+        crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
     """
+    from mvssl.evaluation.finetuning import evaluate_modes  # it needs what is defined here
+    from mvssl.evaluation.sources import load_source
+
     shared: dict[str, Any] = {"fractions": fractions, "repeats": repeats, "probes": probes, "seed": seed}
     if source.endswith(".npz"):
+        if modes != ("frozen",):
+            raise ValueError(
+                f"modes={','.join(modes)}: embeddings are frozen, only an encoder can be trained"
+            )
         corpus = open_corpus(task)
         found = evaluate(_read_embeddings(Path(source), corpus), corpus, **shared)
     else:
-        found = evaluate(load_encoder(source), task, cache=Path(out) / "embeddings", progress=True, **shared)
+        found = evaluate_modes(
+            load_source(source), task, modes, crops=crops, cache=Path(out) / "embeddings",
+            out=Path(out) / "trained", progress=True, **shared,
+        )  # fmt: skip
     found.save(out)
     return found
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from mvssl.optim import adamw, warmup_cosine
 from mvssl.seeding import hash_keys
 from mvssl.views import Crops, ViewChain
 
+FINETUNING_RATE = 1e-3  # of a pre-trained encoder
 CHECKS = 3  # times that a run is judged on validation; the best of them is kept
 
 
@@ -53,7 +54,7 @@ class SupervisedRecipe:
         ValueError: If a number is out of range.
     """
 
-    crops: int
+    crops: int = 10_000
     batch_size: int = 96
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -68,6 +69,16 @@ class SupervisedRecipe:
                 f"crops={self.crops}, batch_size={self.batch_size}, head_first={self.head_first}: at least "
                 "1 and 2, and a share below 1 are needed"
             )
+
+    @classmethod
+    def finetuning(cls, crops: int = 10_000, **changes: Any) -> "SupervisedRecipe":
+        """The defaults for pre-trained encoders.
+
+        Args:
+            crops: As above.
+            **changes: Other fields that shall differ from these defaults.
+        """
+        return cls(crops, **{"encoder_rate": FINETUNING_RATE, **changes})
 
     def steps(self, share: float) -> int:
         """Steps of a run on a share of the labels; at least one per check."""

@@ -64,9 +64,7 @@ def test_what_is_learned_before_helps(encoder, corpus):
     assert gained.mean(probe="finetuned")[1.0] > scratch.mean(probe="scratch")[1.0]
 
 
-def test_it_goes_on_where_it_stopped_and_never_mixes_settings(
-    encoder, corpus, recipes, tmp_path, monkeypatch
-):
+def test_it_goes_on_where_it_stopped_and_never_mixes_settings(encoder, corpus, tmp_path, monkeypatch):
     first = mvssl.finetune(encoder, corpus, **OPTIONS, out=tmp_path)
     trained, original = [], supervised.train_supervised
     monkeypatch.setattr(

@@ -14,6 +14,7 @@ _MODULES = (
 )  # fmt: skip
 _HOMES = {
     "evaluate": "evaluation",
+    "finetune": "evaluation",
     "fit": "training",
     "Pretext": "pretext",
     "PretextOutput": "pretext",
@@ -41,14 +42,14 @@ if TYPE_CHECKING:
         views,
     )
     from mvssl.encoders import create_encoder, load_encoder, save_encoder
-    from mvssl.evaluation import evaluate
+    from mvssl.evaluation import evaluate, finetune
     from mvssl.hub import load_published
     from mvssl.pretext import Pretext, PretextOutput, create_pretext, list_pretexts, register_pretext
     from mvssl.training.fit import fit
 
 __all__ = [
     "Pretext", "PretextOutput", "compare", "create_encoder", "create_pretext", "data",
-    "distributed", "encoders", "evaluate", "evaluation", "fit", "frontends", "functional", "hub",
+    "distributed", "encoders", "evaluate", "evaluation", "finetune", "fit", "frontends", "functional", "hub",
     "list_pretexts", "load_encoder", "load_published", "pretext", "register_pretext", "save_encoder",
     "training", "views",
 ]  # fmt: skip

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare
-    from mvssl.evaluation.protocol import evaluate_files
+    from mvssl.evaluation.files import evaluate_files
     from mvssl.sheet import write_views
     from mvssl.training import pretrain
 

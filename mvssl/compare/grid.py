@@ -16,24 +16,31 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
+from mvssl.compare.comparison import Comparison, MethodScores
 from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
-from mvssl.encoders import Encoder, create_encoder
-from mvssl.evaluation import Subset, draw_subsets, evaluate, mel_statistics, save_subsets
-from mvssl.evaluation.supervised import HeldOut, SupervisedRecipe, train_supervised
+from mvssl.encoders import Encoder, create_encoder, load_encoder
+from mvssl.evaluation import (
+    Subset,
+    draw_subsets,
+    evaluate,
+    extract_embeddings,
+    mel_statistics,
+    save_subsets,
+)
+from mvssl.evaluation.supervised import SupervisedRecipe, train_on_subsets
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
-from mvssl.seeding import hash_keys
 from mvssl.training import fit, read_metrics
 from mvssl.training.fit import budget
 from mvssl.training.run import environment, write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short
 
-SCORES, CELL = "scores.npy", "cell.json"
+SCORES, EMBEDDINGS, CELL = "scores.npy", "embeddings.npy", "cell.json"
+FINETUNED = "-finetuned"  # behind the name of the pretext whose encoder is fine-tuned
 SUBSET_SEED = 0  # the same label subsets for every method and seed: differences are paired
 
 
@@ -55,6 +62,7 @@ def compare(
     batch_size: int = 96,
     learning_rate: float | None = None,
     supervised_crops: int = 10_000,
+    finetune: bool = False,
     precision: Precision = "auto",
     prepare: bool = False,
     out: str = "mvssl-compare",
@@ -62,8 +70,8 @@ def compare(
     """Compares pretexts with each other and with three baselines at several label fractions.
 
     Every pretext trains the same encoder on the training split, without labels. A linear probe on the
-    frozen encoder is then trained on fractions of the labels. Killed and started again, a comparison goes
-    on where it stopped.
+    frozen encoder is then trained on fractions of the labels; with ``finetune`` so is the encoder. Killed and
+    started again, a comparison goes on where it stopped.
 
     Args:
         data: Folder of audio, JSON Lines manifest, or name of a corpus.
@@ -84,7 +92,10 @@ def compare(
             that are shorter than one crop are left out in any case: they could not be judged.
         batch_size: Tracks per batch.
         learning_rate: Peak of the learning rate; by default each pretext's own.
-        supervised_crops: Crops that the supervised baseline sees on all labels; fewer on fractions.
+        supervised_crops: Crops that the supervised baseline sees on all labels; fewer on fractions. So many
+            does fine-tuning see, too.
+        finetune: Also train each pre-trained encoder on with the labels of every subset, as the supervised
+            baseline trains a new one.
         precision: Of the encoder in training: auto, fp32 or bf16.
         prepare: Decode every file once, into 16-bit WAV files under ``out`` (1.9 MB a minute at 16 kHz):
             much faster for MP3s.
@@ -139,13 +150,17 @@ class Cell:
         facts: dict[str, Any] = json.loads((self.folder / CELL).read_text(encoding="utf-8"))
         return facts
 
+    def keep(self, name: str, values: NDArray[np.floating]) -> None:
+        """Writes an array in one piece."""
+        draft = self.folder / (name + ".part")
+        with draft.open("wb") as file:
+            np.save(file, values)
+        os.replace(draft, self.folder / name)
+
     def finish(self, scores: NDArray[np.floating] | None, **facts: Any) -> None:
         """Writes the scores (none if the run diverged), then ``cell.json``."""
         if scores is not None:
-            draft = self.folder / (SCORES + ".part")
-            with draft.open("wb") as file:
-                np.save(file, scores.astype(np.float32))
-            os.replace(draft, self.folder / SCORES)
+            self.keep(SCORES, scores.astype(np.float32))
         write_json(self.folder / CELL, facts)
 
 
@@ -201,17 +216,25 @@ class Grid:
         return self.out / "report.html"
 
     def cells(self) -> list[Cell]:
-        """All cells: pretexts first. Mel statistics have no weights, hence no seed but the first."""
-        seeds = self.settings.seeds
-        pairs = [(method, seed) for method in (*self.settings.pretexts, "random") for seed in seeds]
+        """All cells: pretexts first, before what is fine-tuned from them.
+
+        Mel statistics have no weights, hence no seed but the first.
+        """
+        seeds, names = self.settings.seeds, self.settings.pretexts
+        tuned = tuple(name + FINETUNED for name in names) if self.settings.finetune else ()
+        pairs = [(method, seed) for method in (*names, *tuned, "random") for seed in seeds]
         pairs += [("mel_statistics", seeds[0]), *(("supervised", seed) for seed in seeds)]
-        return [Cell(method, seed, self.out / "cells" / f"{method}-seed{seed}") for method, seed in pairs]
+        return [self._cell(method, seed) for method, seed in pairs]
+
+    def _cell(self, method: str, seed: int) -> Cell:
+        return Cell(method, seed, self.out / "cells" / f"{method}-seed{seed}")
 
     def _run(self, cell: Cell) -> None:
         runners: dict[str, Callable[[Cell], None]] = {
             "random": self._random, "mel_statistics": self._mel_statistics, "supervised": self._supervised
         }  # fmt: skip
-        runners.get(cell.method, self._pretext)(cell)
+        other = self._finetuned if cell.method.endswith(FINETUNED) else self._pretext
+        runners.get(cell.method, other)(cell)
 
     def _encoder(self, seed: int) -> Encoder:
         """The encoder with the weights that every method of one seed starts from."""
@@ -235,7 +258,7 @@ class Grid:
         except FloatingPointError as error:
             cell.finish(None, diverged=str(error))
             return
-        scores = self._probe(pretext.encoder)
+        scores = self._probe(cell, pretext.encoder)
         problems = [asdict(problem) for problem in result.problems if problem not in self.corpus.problems]
         cell.finish(
             scores, seconds=result.seconds, views=result.views, steps=result.steps, problems=problems,
@@ -245,48 +268,46 @@ class Grid:
 
     def _random(self, cell: Cell) -> None:
         encoder = self._encoder(cell.seed)
-        cell.finish(self._probe(encoder), parameters=_count(encoder))
+        cell.finish(self._probe(cell, encoder), parameters=_count(encoder))
 
     def _mel_statistics(self, cell: Cell) -> None:
-        cell.finish(self._probe(mel_statistics(self._encoder(cell.seed).frontend)), parameters=0)
+        statistics = mel_statistics(self._encoder(cell.seed).frontend)
+        cell.finish(self._probe(cell, statistics), parameters=0)
 
-    def _probe(self, encode: torch.nn.Module) -> NDArray[np.float64]:
-        """Embeds the corpus and scores the test split for every label subset."""
-        found = evaluate(
-            encode.to(default_device()), self.corpus, subsets=self.subsets,
-            seconds=self.seconds, sample_rate=self.sample_rate, progress=True,
-        )  # fmt: skip
-        return found.results["linear"].scores
+    def _probe(self, cell: Cell, encode: torch.nn.Module) -> NDArray[np.float64]:
+        """Embeds the corpus, keeps the test tracks' embeddings, and scores them for every label subset."""
+        embeddings = extract_embeddings(
+            encode.to(default_device()), self.corpus, seconds=self.seconds, sample_rate=self.sample_rate
+        )
+        cell.keep(EMBEDDINGS, embeddings.pooled()[self.rows["test"]].astype(np.float16))
+        return evaluate(embeddings, self.corpus, subsets=self.subsets).results["linear"].scores
 
     def _supervised(self, cell: Cell) -> None:
-        """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
         s = self.settings
         recipe = SupervisedRecipe(s.supervised_crops, batch_size=s.batch_size, precision=s.precision)
-        held_out: tuple[HeldOut, HeldOut] | None = None
-        started, scores, crops = time.perf_counter(), [], 0
-        bar = tqdm(self.subsets, "Supervised from scratch", unit="subset", dynamic_ncols=True)
-        for number, subset in enumerate(bar):
-            path = cell.folder / f"subset{number}.npy"
-            share = len(subset.indices) / len(self.rows["train"])
-            crops += recipe.steps(share) * recipe.batch_size
-            if not path.is_file():
-                encoder = self._encoder(int(hash_keys(cell.seed, number)) % 2**63)
-                if held_out is None:
-                    held_out = (
-                        HeldOut(encoder, self.corpus, self.rows["valid"]),
-                        HeldOut(encoder, self.corpus, self.rows["test"]),
-                    )
-                found = train_supervised(
-                    encoder, self.corpus, self.rows["train"][subset.indices], self.views, *held_out,
-                    share=share, recipe=recipe, seed=cell.seed,
-                )  # fmt: skip
-                with path.with_suffix(".part").open("wb") as file:
-                    np.save(file, found)
-                os.replace(path.with_suffix(".part"), path)
-            scores.append(np.load(path))
-        seconds = time.perf_counter() - started
+        self._train_with_labels(cell, lambda: create_encoder(s.encoder), recipe, "Supervised from scratch")
+
+    def _finetuned(self, cell: Cell) -> None:
+        s, name = self.settings, cell.method.removesuffix(FINETUNED)
+        pretext = self._cell(name, cell.seed)
+        if "diverged" in pretext.facts():
+            cell.finish(None, diverged=f"{name} left no encoder to start from")
+            return
+        recipe = SupervisedRecipe.finetuning(
+            s.supervised_crops, batch_size=s.batch_size, precision=s.precision
+        )
+        self._train_with_labels(cell, lambda: load_encoder(pretext.folder), recipe, f"{name}, fine-tuned")
+
+    def _train_with_labels(
+        self, cell: Cell, start: Callable[[], Encoder], recipe: SupervisedRecipe, title: str
+    ) -> None:
+        """Trains one encoder per label subset; the scores of each are kept as soon as there are any."""
+        found = train_on_subsets(
+            start, self.corpus, self.subsets, self.views, recipe=recipe, seed=cell.seed, folder=cell.folder,
+            progress=title,
+        )  # fmt: skip
         cell.finish(
-            np.stack(scores), seconds=seconds, views=crops, parameters=_count(self._encoder(cell.seed))
+            found.test, seconds=found.seconds, views=found.crops, parameters=_count(self._encoder(cell.seed))
         )
 
     def comparison(self, cells: Sequence[Cell]) -> Comparison:
@@ -315,15 +336,19 @@ class Grid:
             curves={
                 (cell.method, cell.seed): _columns(read_metrics(cell.folder))
                 for cell in kept
-                if cell.method not in BASELINES
+                if cell.method in s.pretexts
             },
             costs={
                 key: {name: fact[name] for name in ("seconds", "views", "parameters") if name in fact}
                 for key, fact in facts.items()
             },
             notes=tuple(self._notes(facts)),
-            titles={name: pretexts.entry(name).target.__name__ for name in s.pretexts},
+            titles=self._titles(),
         )  # fmt: skip
+
+    def _titles(self) -> dict[str, str]:
+        titles = {name: pretexts.entry(name).target.__name__ for name in self.settings.pretexts}
+        return titles | {name + FINETUNED: f"{title}, fine-tuned" for name, title in titles.items()}
 
     def _corpus_facts(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
         corpus = self.corpus
@@ -351,7 +376,7 @@ class Grid:
         if any(fact.get("stopped_by_clock") for fact in facts.values()):
             notes.append("Training was stopped by the clock: the same command gives other numbers elsewhere.")
         for (method, seed), fact in facts.items():
-            if "diverged" in fact:
+            if "diverged" in fact and not method.endswith(FINETUNED):
                 notes.append(f"{method} with seed {seed} diverged and is left out: {fact['diverged']}.")
             if fact.get("collapse"):
                 notes.append(f"{method} with seed {seed} {fact['collapse']}.")

@@ -44,6 +44,7 @@ class Settings:
     batch_size: int
     learning_rate: float | None
     supervised_crops: int
+    finetune: bool
     precision: Precision
     prepare: bool
 

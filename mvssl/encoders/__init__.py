@@ -2,7 +2,8 @@
 
 from mvssl.encoders.base import Encoder, MelEncoder
 from mvssl.encoders.convnet5 import ConvNet5
-from mvssl.encoders.presets import create_encoder, encoders, load_encoder, save_encoder
+from mvssl.encoders.disk import load_encoder, save_encoder
+from mvssl.encoders.presets import create_encoder, encoders
 from mvssl.encoders.resnet import ResNet
 from mvssl.encoders.samplecnn import SampleCNN
 from mvssl.encoders.vit import ViT

@@ -1,14 +1,7 @@
-"""Named encoders, and encoders on disk."""
+"""Named encoders."""
 
-import json
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
 
 from mvssl.encoders.base import Encoder
 from mvssl.encoders.convnet5 import ConvNet5
@@ -19,11 +12,6 @@ from mvssl.registry import Registry
 
 encoders: Registry[Callable[..., Encoder]] = Registry("encoder")
 """Encoder presets: functions ``(**overrides) -> encoder``."""
-
-CLASSES: dict[str, Callable[..., Encoder]] = {
-    kind.__name__: kind for kind in (ResNet, SampleCNN, ConvNet5, ViT)
-}
-WEIGHTS, DESCRIPTION = "encoder.safetensors", "encoder.json"
 
 
 def create_encoder(name: str, **overrides: Any) -> Encoder:
@@ -107,55 +95,3 @@ def _vit_small(**overrides: Any) -> ViT:
         "frontend": {"n_fft": 1024, "hop_length": 160, "n_mels": 80},
     }  # fmt: skip
     return ViT(**{**config, **overrides})
-
-
-def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: Any) -> None:
-    """Writes ``encoder.safetensors`` and ``encoder.json`` (class, arguments, and whatever facts are given).
-
-    Raises:
-        ValueError: If the encoder is not of a class that :func:`load_encoder` knows.
-    """
-    kind = type(encoder).__name__
-    if CLASSES.get(kind) is not type(encoder):
-        raise ValueError(f"cannot save a {kind}: known are {', '.join(CLASSES)}")
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    _replace(folder / WEIGHTS, lambda path: save_file(weights, path))
-    description = json.dumps({"class": kind, "arguments": encoder.config, **facts}, indent=2) + "\n"
-    _replace(folder / DESCRIPTION, lambda path: path.write_text(description, encoding="utf-8"))
-
-
-def load_encoder(folder: str | os.PathLike[str]) -> Encoder:
-    """Reads what :func:`save_encoder` wrote; the encoder is in eval mode.
-
-    Raises:
-        FileNotFoundError: If the folder holds no encoder.
-        ValueError: If its class is unknown, or a file is damaged or does not fit the other.
-    """
-    folder = Path(folder)
-    for name in (WEIGHTS, DESCRIPTION):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"{folder} has no {name}: give the folder of a finished pre-training run")
-    try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        kind, arguments = description["class"], description["arguments"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / DESCRIPTION} is damaged: {error!r}") from error
-    if kind not in CLASSES:
-        raise ValueError(
-            f"{folder / DESCRIPTION}: unknown encoder class {kind!r}, known are {', '.join(CLASSES)}"
-        )
-    encoder = CLASSES[kind](**arguments)
-    try:
-        encoder.load_state_dict(load_file(folder / WEIGHTS))
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{folder / WEIGHTS} is damaged, or not of {DESCRIPTION}: {error}") from error
-    return encoder.eval()
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside the file and then renames, so that a kill never leaves half a file."""
-    draft = path.with_name(path.name + ".part")
-    write(draft)
-    os.replace(draft, path)

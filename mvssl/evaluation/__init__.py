@@ -2,13 +2,14 @@
 
 Embed the tracks once (`extract_embeddings`), draw nested label subsets (`draw_subsets`), train a probe on
 each (`linear_probe`), and see how far the result would move with other test tracks (`bootstrap_metric`).
-`evaluate` does it all in one call.
+`evaluate` does it all in one call, and `finetune` the same for an encoder that labels may change.
 """
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.causes import causes_kept
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
+from mvssl.evaluation.finetuning import finetune
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
     DEFAULT_GRID,
@@ -23,6 +24,7 @@ from mvssl.evaluation.probes import (
 )
 from mvssl.evaluation.protocol import Evaluation, evaluate
 from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, load_subsets, save_subsets
+from mvssl.evaluation.supervised import SupervisedRecipe
 from mvssl.evaluation.tasks import Metric, Task, task_of
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "ProbeData",
     "ProbeResult",
     "Subset",
+    "SupervisedRecipe",
     "Task",
     "TimeStatistics",
     "average_precision",
@@ -46,6 +49,7 @@ __all__ = [
     "draw_subsets",
     "evaluate",
     "extract_embeddings",
+    "finetune",
     "fit_linear_probes",
     "interval",
     "knn_probe",

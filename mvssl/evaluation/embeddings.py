@@ -121,7 +121,9 @@ def extract_embeddings(
     """
     if not len(corpus):
         raise ValueError("the corpus has no track to embed")
-    folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate, max_crops)
+    folder = None
+    if cache is not None:
+        folder = Path(cache) / fingerprint(encode, corpus, seconds, sample_rate, max_crops)
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
     with bar, _evaluation_mode(encode) as device, torch.inference_mode():
@@ -224,16 +226,19 @@ def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.devic
             part.training = training
 
 
-def _key(
+def fingerprint(
     encode: Callable[[Tensor], Tensor],
     corpus: Corpus,
     seconds: float,
     sample_rate: int,
-    max_crops: int | None,
+    max_crops: int | None = None,
 ) -> str:
-    """Names what the embeddings depend on: the module and its weights, the audio, and the crops.
+    """Names what embeddings depend on: the module and its weights, the audio, and the crops.
 
     Labels and splits are no part of it: embeddings of one corpus serve all of its tasks.
+
+    Raises:
+        ValueError: If ``encode`` is no module.
     """
     if not isinstance(encode, nn.Module):
         raise ValueError(

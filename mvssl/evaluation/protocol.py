@@ -3,7 +3,6 @@
 import csv
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,8 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from mvssl.data import SPLITS, Corpus, CorpusError, open_corpus
-from mvssl.encoders import load_encoder
+from mvssl.data import SPLITS, Corpus, open_corpus
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
 from mvssl.evaluation.metrics import (
@@ -29,7 +27,6 @@ from mvssl.evaluation.metrics import (
 )
 from mvssl.evaluation.probes import Probe, ProbeData, ProbeResult
 from mvssl.evaluation.probes import probes as registered
-from mvssl.evaluation.protocols import protocols
 from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, save_subsets
 from mvssl.evaluation.tasks import Task, task_of
 
@@ -371,13 +368,21 @@ def evaluate(
             progress=progress,
         )  # fmt: skip
     if subsets is None:
-        targets = corpus.targets[corpus.indices("train")]
-        subsets = (
-            draw_shots(targets, shots, repeats, seed) if shots
-            else draw_subsets(targets, fractions, repeats, seed)
-        )  # fmt: skip
+        subsets = drawn(corpus, fractions, shots, repeats, seed)
     judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
     return Evaluation(corpus, tuple(subsets), judge(embeddings, corpus, subsets, chosen))
+
+
+def drawn(
+    corpus: Corpus, fractions: Sequence[float], shots: Sequence[int], repeats: int, seed: int
+) -> list[Subset]:
+    """Label subsets of the training split: by shots if there are any, or else by fractions."""
+    targets = corpus.targets[corpus.indices("train")]
+    return (
+        draw_shots(targets, shots, repeats, seed)
+        if shots
+        else draw_subsets(targets, fractions, repeats, seed)
+    )
 
 
 def _judge_tracks(
@@ -416,62 +421,6 @@ def _judge_crops(
             ),
         )
     return found
-
-
-def evaluate_files(
-    source: str,
-    task: str | list[str] = "synthetic",
-    out: str = "runs/evaluate",
-    protocol: str = "mvssl",
-    fractions: tuple[float, ...] | None = None,
-    shots: tuple[int, ...] | None = None,
-    repeats: int | None = None,
-    probes: tuple[str, ...] | None = None,
-    aggregate: Literal["mean", "max", "scores"] | None = None,
-    seed: int = 0,
-) -> list[Evaluation]:
-    """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
-
-    Args:
-        source: Folder of a pre-training run, or an .npz file with ``embeddings`` (tracks, dim) and ``paths``,
-            the names of the tracks as the corpus has them.
-        task: A corpus with labels: its name, folder or manifest, with the field behind a colon that holds the
-            labels if they are no tags; the embedded one by default. May be given several times.
-        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt, of several tasks in a folder
-            each. Embeddings are kept there.
-        protocol: mvssl, or that of a paper: multiview2024, clmr2021, marble. What follows has precedence.
-        fractions: Shares of the training split's labels.
-        shots: Labelled tracks per tag or class, instead of fractions.
-        repeats: Draws of each fraction below 1, or of each number of shots.
-        probes: linear, mlp, knn.
-        aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
-        seed: Of the label subsets.
-    """
-    asked = {
-        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate
-    }  # fmt: skip
-    chosen = protocols.entry(protocol).target
-    options = {**chosen.options, **{name: value for name, value in asked.items() if value is not None}}
-    given = [task] if isinstance(task, str) else task
-    encoder = None if source.endswith(".npz") else load_encoder(source)
-    found = []
-    for name in given:
-        if encoder is None:
-            corpus = open_corpus(name)
-            result = evaluate(_read_embeddings(Path(source), corpus), corpus, seed=seed, **options)
-        else:
-            kept = Path(out) / "embeddings"
-            result = evaluate(encoder, name, cache=kept, progress=True, seed=seed, **options)
-        result = replace(result, notes=chosen.notes)
-        result.save(Path(out) / _slug(name) if len(given) > 1 else out)
-        found.append(result)
-    return found
-
-
-def _slug(task: str) -> str:
-    """A name for a folder: the last two parts of a path, with what is no letter or digit as a hyphen."""
-    parts = Path(task.replace(".jsonl", "").replace(":", "-")).parts[-2:]
-    return re.sub(r"[^0-9A-Za-z]+", "-", "-".join(parts)).strip("-")
 
 
 def share_needed(
@@ -523,23 +472,3 @@ def _needed(name: str, value: float | None, encoder: object) -> float:
     if value is None:
         raise ValueError(f"{type(encoder).__name__} does not say its {name}: pass {name}=")
     return float(value)
-
-
-def _read_embeddings(file: Path, corpus: Corpus) -> NDArray[np.floating]:
-    """Those of the tracks of a corpus, in its order."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} does not exist")
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            values, paths = content["embeddings"], content["paths"]
-    except Exception as error:  # whatever a damaged archive makes of it
-        raise ValueError(f"{file}: an archive with 'embeddings' and 'paths' is needed ({error})") from error
-    row = {str(path): number for number, path in enumerate(paths)}
-    if len(row) != len(values):
-        raise ValueError(f"{file}: {len(values)} embeddings for {len(row)} different paths")
-    missing = [str(path) for path in corpus.paths if str(path) not in row]
-    if missing:
-        raise CorpusError(
-            f"{file}: no embedding of {len(missing)} tracks of {corpus.name} (first: {missing[0]})"
-        )
-    return values[[row[str(path)] for path in corpus.paths]]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -83,6 +84,29 @@ class Task:
         """The metric that settings are chosen by and that stands first."""
         return self.metrics[0]
 
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Of outputs and targets (..., columns), in fp32 and not yet averaged."""
+        return _LOSSES[self.loss](outputs.float(), targets)
+
+    def units(self, labelled: NDArray[Any]) -> tuple[Values, Values]:
+        """Mean and deviation (columns,) of the numbers of labelled tracks; 0 and 1 of what is no number.
+
+        Numbers are learned in these units, so that neither rates nor penalties depend on theirs. A number
+        without spread, up to rounding, keeps its unit.
+        """
+        columns = labelled.shape[1]
+        if self.loss != "squares":
+            return np.zeros(columns), np.ones(columns)
+        mean, deviation = labelled.mean(axis=0), labelled.std(axis=0)
+        return mean, np.where(deviation > 1e-9 * np.abs(mean), deviation, 1.0)
+
+    def as_scores(self, outputs: NDArray[Any]) -> NDArray[Any]:
+        """Scores of outputs (..., columns): of classes, logarithms of probabilities.
+
+        Only so can tracks be ranked by one class.
+        """
+        return log_softmax(outputs, axis=-1) if self.loss == "softmax" else outputs
+
     def metric(self, name: str) -> Metric:
         """The metric of a name.
 
@@ -99,13 +123,11 @@ def _softmax_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return -(targets * outputs.log_softmax(dim=-1)).sum(dim=-1)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "sigmoid": partial(F.binary_cross_entropy_with_logits, reduction="none"),
     "softmax": _softmax_loss,
     "squares": partial(F.mse_loss, reduction="none"),
 }
-"""Of outputs and targets (..., columns), not yet averaged, by :attr:`Task.loss`."""
-
 tasks: Registry[Task] = Registry("kind of task")
 """Kinds of tasks, by the name that :attr:`mvssl.data.Corpus.task` has."""
 

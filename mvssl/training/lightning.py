@@ -6,7 +6,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from mvssl.data import Batch, Problem
 from mvssl.device import default_device, uses_bf16
+from mvssl.encoders.disk import IN_CHECKPOINT, describe_encoder
 from mvssl.optim import adamw, warmup_cosine
 from mvssl.pretext import CollapseMonitor, Pretext, PretextOutput, forward_in_chunks
 from mvssl.training.fit import CHECKPOINT, ENDLESS, FitResult, Recipe
@@ -56,6 +57,11 @@ class PretextModule(pl.LightningModule):
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Says which encoder the weights are of, for :func:`mvssl.load_encoder`."""
+        with suppress(ValueError):  # others than ours are trained and resumed all the same
+            checkpoint[IN_CHECKPOINT] = describe_encoder(self.pretext.encoder)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return adamw([self.pretext], self.peak, self.recipe.weight_decay)

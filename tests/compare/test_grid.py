@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mvssl.compare.grid as grid
+import mvssl.evaluation.supervised as supervised
 from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
 from mvssl.data.synthetic import render_corpus
@@ -127,14 +128,54 @@ def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_
     before = (out / "results.csv").read_bytes()
     shutil.rmtree(out / "cells" / "random-seed0")
     (out / "cells" / "supervised-seed0" / "cell.json").unlink()
-    (out / "cells" / "supervised-seed0" / "subset1.npy").unlink()
+    (out / "cells" / "supervised-seed0" / "subset1.npz").unlink()
     trained = []
-    original = grid.train_supervised
-    monkeypatch.setattr(grid, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k))
+    original = supervised.train_supervised
+    monkeypatch.setattr(
+        supervised, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k)
+    )
     monkeypatch.setattr(grid, "fit", lambda *a, **k: pytest.fail("a finished pretext was trained again"))
     main([*ARGUMENTS, "--data", str(music), "--out", str(out)])
     assert len(trained) == 1
     assert (out / "results.csv").read_bytes() == before
+
+
+def test_fine_tuning_starts_from_the_encoders_of_the_pretexts(finished, music, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    asked = [*ARGUMENTS, "--data", str(music), "--out", str(out), "--pretexts", "simclr,byol"]
+    asked += ["--finetune", "true", "--fractions", "1.0"]
+    starts, original = [], grid.train_on_subsets
+    monkeypatch.setattr(
+        grid, "train_on_subsets", lambda start, *a, **k: starts.append(start()) or original(start, *a, **k)
+    )
+    main(asked)
+    rows = [row for row in _rows(out) if (row["tag"], row["metric"]) == ("macro", "ap")]
+    assert [row["method"] for row in rows].count("byol-finetuned") == 1
+    assert {row["method"] for row in rows} == {
+        "simclr", "byol", "simclr-finetuned", "byol-finetuned", "random", "mel_statistics", "supervised"
+    }  # fmt: skip
+    for started, name in zip(starts, ("simclr", "byol"), strict=False):
+        kept = load_encoder(out / "cells" / f"{name}-seed0").state_dict()
+        assert all((kept[key] == value).all() for key, value in started.state_dict().items())
+    cell = json.loads((out / "cells" / "byol-finetuned-seed0" / "cell.json").read_text())
+    assert cell["views"] == 96
+    assert cell["seconds"] > 0
+    before = (out / "results.csv").read_bytes()
+    (out / "cells" / "byol-finetuned-seed0" / "cell.json").unlink()
+    monkeypatch.setattr(supervised, "train_supervised", lambda *a, **k: pytest.fail("trained again"))
+    main(asked)
+    assert (out / "results.csv").read_bytes() == before
+
+
+def test_embeddings_of_the_test_tracks_are_kept(finished, music):
+    test = open_corpus(music).indices("test")
+    for name, dim in (("byol", 16), ("random", 16), ("mel_statistics", None)):
+        kept = np.load(finished / "cells" / f"{name}-seed0" / "embeddings.npy")
+        assert kept.dtype == np.float16
+        assert len(kept) == len(test)
+        assert dim is None or kept.shape[1] == dim
+        assert np.isfinite(kept).all()
+        assert kept.std(axis=0).max() > 0
 
 
 def test_all_methods_of_a_seed_start_from_the_same_weights(finished, music, tmp_path):
@@ -158,14 +199,18 @@ def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
     monkeypatch.setattr(grid, "fit", fit)
     out = tmp_path / "out"
     main(
-        [*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg"]
-    )
+        [*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg",
+         "--finetune", "true", "--fractions", "1.0"]
+    )  # fmt: skip
     found = {(row["method"], row["seed"]) for row in _rows(out)}
     assert found == {
-        ("simclr", "0"), ("simclr", "1"), ("random", "0"), ("random", "1"), ("mel_statistics", "0"),
+        ("simclr", "0"), ("simclr", "1"), ("simclr-finetuned", "0"), ("simclr-finetuned", "1"),
+        ("random", "0"), ("random", "1"), ("mel_statistics", "0"),
         ("supervised", "0"), ("supervised", "1"),
     }  # fmt: skip
-    assert "vicreg with seed 0 diverged" in (out / "report.md").read_text()
+    report = (out / "report.md").read_text()
+    assert "vicreg with seed 0 diverged" in report
+    assert "vicreg-finetuned" not in report
 
 
 def test_a_collapse_is_told_in_the_report(music, tmp_path, monkeypatch):

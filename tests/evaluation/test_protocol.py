@@ -13,6 +13,7 @@ from mvssl.cli import main
 from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import save_encoder
 from mvssl.evaluation import Difference, Embeddings, chance_ap, extract_embeddings, load_subsets, macro
+from mvssl.evaluation.files import evaluate_files
 from mvssl.evaluation.protocol import share_needed
 
 UNSEEN = "on no validation track: no threshold for F1"
@@ -149,7 +150,7 @@ def test_embeddings_that_do_not_fit_are_refused(corpus, vectors, music, tmp_path
         assert message in capsys.readouterr().err
     file.write_bytes(b"PK?")
     with pytest.raises((ValueError, CorpusError), match="is needed"):
-        mvssl.evaluation.protocol.evaluate_files(str(file), str(music), str(tmp_path / "out"))
+        evaluate_files(str(file), str(music), str(tmp_path / "out"))
 
 
 def test_the_share_needed_is_read_off_the_curve():

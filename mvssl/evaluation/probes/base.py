@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax
 
 from mvssl.evaluation.tasks import Task, tasks
 from mvssl.registry import Registry
@@ -92,26 +91,6 @@ class ProbeData:
         flat = scores.reshape(-1, *scores.shape[-2:])
         found = [self.task.lead.overall(each, self.targets[self.valid]) for each in flat]
         return np.array(found).reshape(scores.shape[:-2])
-
-    def scale(self, labelled: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and deviation (columns,) of the numbers of some rows; 0 and 1 of what is no number.
-
-        Numbers are learned in these units, so that neither rates nor penalties depend on theirs.
-        """
-        columns = self.targets.shape[1]
-        if self.task.loss != "squares":
-            return np.zeros(columns), np.ones(columns)
-        known = self.targets[labelled]
-        deviation = known.std(axis=0)
-        return known.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
-
-    def as_scores(self, outputs: NDArray[Any]) -> NDArray[np.float64]:
-        """Scores of outputs (..., columns): of classes, logarithms of probabilities.
-
-        Only so can tracks be ranked by one class.
-        """
-        scores: NDArray[np.float64] = log_softmax(outputs, -1) if self.task.loss == "softmax" else outputs
-        return scores
 
 
 def checked(

@@ -66,11 +66,13 @@ def linear_probe(
     weights, intercepts = fit_linear_probes(
         data.features[data.train], data.targets[data.train], subsets, grid, data.task.loss
     )
-    valid_scores = data.as_scores(data.features[data.valid] @ weights + intercepts[:, :, None])
+    valid_scores = data.task.as_scores(data.features[data.valid] @ weights + intercepts[:, :, None])
     valid_values = data.valid_value(valid_scores)
     best = valid_values.argmax(axis=1)
     every = np.arange(len(subsets))
-    scores = data.as_scores(data.features[data.test] @ weights[every, best] + intercepts[every, best, None])
+    scores = data.task.as_scores(
+        data.features[data.test] @ weights[every, best] + intercepts[every, best, None]
+    )
     return ProbeResult(scores, valid_scores[every, best], np.array(grid)[best], grid, valid_values)
 
 

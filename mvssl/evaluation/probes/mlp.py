@@ -10,7 +10,7 @@ from torch import Tensor
 from mvssl import seeding
 from mvssl.evaluation.probes.base import ProbeData, ProbeResult, probes
 from mvssl.evaluation.subsets import Subset
-from mvssl.evaluation.tasks import LOSSES
+from mvssl.evaluation.tasks import Task
 
 RATES = (1e-4, 3e-4, 1e-3)
 
@@ -60,10 +60,10 @@ def mlp_probe(
     x = torch.from_numpy(data.features).float()
     y = torch.from_numpy(data.targets).float()
     rates = torch.tensor([rate for _, rate in cells])
-    nets = _Networks(x.shape[1], hidden, y.shape[1], rates, data.task.loss, seed)
+    nets = _Networks(x.shape[1], hidden, y.shape[1], rates, data.task, seed)
     rows = [torch.from_numpy(data.train[subset.indices]) for subset, _ in cells]
-    scales = [data.scale(data.train[subset.indices]) for subset, _ in cells]
-    mean, deviation = (torch.from_numpy(np.stack(part)).float() for part in zip(*scales, strict=True))
+    units = [data.task.units(data.targets[data.train[subset.indices]]) for subset, _ in cells]
+    mean, deviation = (torch.from_numpy(np.stack(part)).float() for part in zip(*units, strict=True))
     best = [_Best() for _ in cells]
     running = list(range(len(cells)))
     generator = torch.Generator().manual_seed(seed)
@@ -75,7 +75,7 @@ def mlp_probe(
             wanted = (y[batch] - mean[running, None]) / deviation[running, None]
             nets.step(x[batch], wanted, mask / (1 - dropout))
         outputs = nets.outputs(x[data.valid]) * deviation[running, None] + mean[running, None]
-        values = data.valid_value(data.as_scores(outputs.numpy()))
+        values = data.valid_value(data.task.as_scores(outputs.numpy()))
         for place, (cell, value) in enumerate(zip(running, values, strict=True)):
             if value > best[cell].value:
                 best[cell] = _Best(float(value), check, nets.weights_of(place))
@@ -89,7 +89,7 @@ def mlp_probe(
     chosen = valid_values.argmax(axis=1)
     winners = [number * len(grid) + setting for number, setting in enumerate(chosen)]
     valid_scores, scores = (
-        data.as_scores(
+        data.task.as_scores(
             np.stack(
                 [
                     (_forward(best[cell].weights, x[split]) * deviation[cell] + mean[cell]).double().numpy()
@@ -119,13 +119,13 @@ class _Networks:
         hidden: Units of the hidden layer.
         outputs: Columns of targets.
         rates: (networks,) learning rates.
-        loss: ``"sigmoid"``, ``"softmax"`` or ``"squares"``.
+        task: Whose loss they minimise.
         seed: All networks begin with the same weights.
     """
 
     BETAS, EPSILON = (0.9, 0.999), 1e-8
 
-    def __init__(self, dim: int, hidden: int, outputs: int, rates: Tensor, loss: str, seed: int) -> None:
+    def __init__(self, dim: int, hidden: int, outputs: int, rates: Tensor, task: Task, seed: int) -> None:
         rng = seeding.generator(seed)
 
         def layer(inputs: int, outputs: int) -> list[Tensor]:
@@ -135,7 +135,7 @@ class _Networks:
 
         self.weights = [*layer(dim, hidden), *layer(hidden, outputs)]
         self.first, self.second = ([torch.zeros_like(w) for w in self.weights] for _ in range(2))
-        self.rates, self.steps, self.loss = rates.reshape(-1, 1, 1), 0, LOSSES[loss]
+        self.rates, self.steps, self.task = rates.reshape(-1, 1, 1), 0, task
 
     def step(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
         """One step on batches (networks, batch, ...); the dropout is the same for all."""
@@ -143,7 +143,7 @@ class _Networks:
         hidden = torch.baddbmm(weights[1], x, weights[0]).relu() * mask
         logits = torch.baddbmm(weights[3], hidden, weights[2])
         # The mean for each network, the sum over networks: none feels how many there are.
-        loss = self.loss(logits, y).flatten(1).mean(1).sum()
+        loss = self.task.losses(logits, y).flatten(1).mean(1).sum()
         gradients = torch.autograd.grad(loss, weights)
         self.steps += 1
         rates = self.rates * (1 - self.BETAS[1] ** self.steps) ** 0.5 / (1 - self.BETAS[0] ** self.steps)

@@ -5,6 +5,7 @@ import torch
 from mvssl.evaluation import Subset, average_precision, chance_ap, draw_subsets, linear_probe, macro
 from mvssl.evaluation.probes import ProbeData, mlp_probe
 from mvssl.evaluation.probes.mlp import _Networks
+from mvssl.evaluation.tasks import tasks
 
 SPLITS = {"train": np.arange(200), "valid": np.arange(200, 260), "test": np.arange(260, 400)}
 SMALL = {"hidden": 32, "max_steps": 200, "patience": 4}
@@ -60,7 +61,7 @@ def test_what_is_trained_beside_a_network_does_not_matter():
 
 def test_a_step_is_one_of_torchs_adam():
     torch.manual_seed(0)
-    nets = _Networks(3, 5, 2, torch.tensor([1e-2, 1e-3]), "sigmoid", seed=0)
+    nets = _Networks(3, 5, 2, torch.tensor([1e-2, 1e-3]), tasks.entry("tagging").target, seed=0)
     layers = [w.clone().requires_grad_() for w in nets.weights]
     references = [[w[net].detach().clone().requires_grad_() for w in layers] for net in range(2)]
     optimisers = [torch.optim.Adam(ws, lr) for ws, lr in zip(references, (1e-2, 1e-3), strict=True)]

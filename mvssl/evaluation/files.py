@@ -1,0 +1,107 @@
+"""Judging what lies in files, as the command line does."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvssl.data import Corpus, CorpusError, open_corpus
+from mvssl.evaluation.finetuning import evaluate_modes
+from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.protocols import protocols
+from mvssl.evaluation.sources import load_source
+
+
+def evaluate_files(
+    source: str,
+    task: str | list[str] = "synthetic",
+    out: str = "runs/evaluate",
+    protocol: str = "mvssl",
+    fractions: tuple[float, ...] | None = None,
+    shots: tuple[int, ...] | None = None,
+    repeats: int | None = None,
+    probes: tuple[str, ...] | None = None,
+    aggregate: Literal["mean", "max", "scores"] | None = None,
+    modes: tuple[str, ...] = ("frozen",),
+    crops: int = 10_000,
+    seed: int = 0,
+) -> list[Evaluation]:
+    """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
+
+    Args:
+        source: Folder of a pre-training run, or its last.ckpt while it has not ended; hf: and the folder of
+            a model for transformers; or an .npz file with ``embeddings`` (tracks, dim) and ``paths``, the
+            names of the tracks as the corpus has them.
+        task: A corpus with labels: its name, folder or manifest, with the field behind a colon that holds the
+            labels if they are no tags; the embedded one by default. May be given several times.
+        out: Folder for results.csv, subsets.json, scores.npz and evaluation.txt, of several tasks in a folder
+            each. Embeddings are kept there, and what was trained: the same line again goes on where it
+            stopped.
+        protocol: mvssl, or that of a paper: multiview2024, clmr2021, marble. What follows has precedence.
+        fractions: Shares of the training split's labels.
+        shots: Labelled tracks per tag or class, instead of fractions.
+        repeats: Draws of each fraction below 1, or of each number of shots.
+        probes: linear, mlp, knn.
+        aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
+        modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
+            train the same encoder without pre-training).
+        crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
+        seed: Of the label subsets, and of training.
+
+    Raises:
+        ValueError: If what is asked for cannot be had of the source.
+    """
+    asked = {
+        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate
+    }  # fmt: skip
+    recipe = protocols.entry(protocol).target
+    options = {**recipe.options, **{name: value for name, value in asked.items() if value is not None}}
+    embeddings = source.endswith(".npz")
+    if embeddings and modes != ("frozen",):
+        raise ValueError(f"modes={','.join(modes)}: embeddings are frozen, only an encoder can be trained")
+    encoder = None if embeddings else load_source(source)
+    tasks = [task] if isinstance(task, str) else task
+    found = []
+    for name in tasks:
+        folder = Path(out) / _slug(name) if len(tasks) > 1 else Path(out)
+        if encoder is None:
+            corpus = open_corpus(name)
+            result = evaluate(_read_embeddings(Path(source), corpus), corpus, seed=seed, **options)
+        else:
+            result = evaluate_modes(
+                encoder, name, modes, crops=crops, cache=Path(out) / "embeddings", out=folder / "trained",
+                progress=True, seed=seed, **options,
+            )  # fmt: skip
+        result = replace(result, notes=recipe.notes)
+        result.save(folder)
+        found.append(result)
+    return found
+
+
+def _slug(task: str) -> str:
+    """A name for a folder: the last two parts of a path, with what is no letter or digit as a hyphen."""
+    parts = Path(task.replace(".jsonl", "").replace(":", "-")).parts[-2:]
+    return re.sub(r"[^0-9A-Za-z]+", "-", "-".join(parts)).strip("-")
+
+
+def _read_embeddings(file: Path, corpus: Corpus) -> NDArray[np.floating]:
+    """Those of the tracks of a corpus, in its order."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist")
+    try:
+        with np.load(file, allow_pickle=False) as content:
+            values, paths = content["embeddings"], content["paths"]
+    except Exception as error:  # whatever a damaged archive makes of it
+        raise ValueError(f"{file}: an archive with 'embeddings' and 'paths' is needed ({error})") from error
+    row = {str(path): number for number, path in enumerate(paths)}
+    if len(row) != len(values):
+        raise ValueError(f"{file}: {len(values)} embeddings for {len(row)} different paths")
+    missing = [str(path) for path in corpus.paths if str(path) not in row]
+    if missing:
+        raise CorpusError(
+            f"{file}: no embedding of {len(missing)} tracks of {corpus.name} (first: {missing[0]})"
+        )
+    return values[[row[str(path)] for path in corpus.paths]]

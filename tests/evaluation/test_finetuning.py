@@ -124,4 +124,4 @@ def test_the_command_puts_all_modes_into_one_table(encoder, music, tmp_path, cap
     np.savez(tmp_path / "mine.npz", embeddings=np.zeros((60, 2)), paths=open_corpus(music).paths)
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path / "mine.npz"), *asked, "--modes", "[finetuned]"])
-    assert "embeddings cannot be trained" in capsys.readouterr().err
+    assert "only an encoder can be trained" in capsys.readouterr().err

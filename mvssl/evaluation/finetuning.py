@@ -14,6 +14,7 @@ from torch import nn
 
 from mvssl.data import Corpus, open_corpus
 from mvssl.encoders import Encoder
+from mvssl.evaluation.adapters import TransformersEncoder
 from mvssl.evaluation.embeddings import fingerprint
 from mvssl.evaluation.probes import ProbeResult
 from mvssl.evaluation.protocol import FRACTIONS, Evaluation, evaluate
@@ -146,8 +147,10 @@ def _trainable(encoder: nn.Module) -> Any:
     return encoder
 
 
-def _fresh(encoder: nn.Module) -> Callable[[], Encoder]:
+def _fresh(encoder: nn.Module) -> Callable[[], Any]:
     """Makes encoders of the same class and arguments, with random weights."""
+    if isinstance(encoder, TransformersEncoder):
+        return encoder.fresh
     if not isinstance(encoder, Encoder):
         raise TypeError(
             f"from_scratch: mvssl does not know how to make a {type(encoder).__name__} with fresh weights; "

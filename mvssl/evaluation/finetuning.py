@@ -99,6 +99,7 @@ def evaluate_modes(
     *,
     probes: Sequence[str],
     crops: int,
+    encoder_rate: float,
     cache: str | os.PathLike[str],
     out: str | os.PathLike[str],
     **shared: Any,
@@ -111,6 +112,7 @@ def evaluate_modes(
         modes: Of ``"frozen"``, which gives one result per probe, ``"finetuned"`` and ``"scratch"``.
         probes: Of the frozen encoder.
         crops: Crops that a run sees on all labels.
+        encoder_rate: Learning rate of the encoder in fine-tuning.
         cache: Folder that keeps the embeddings of the frozen encoder.
         out: Folder that keeps the scores of the others.
         **shared: Arguments of both :func:`mvssl.evaluate` and :func:`finetune`.
@@ -125,7 +127,8 @@ def evaluate_modes(
     if FROZEN in modes:
         found.append(evaluate(encoder, corpus, probes=probes, cache=cache, **shared))
     if FINETUNED in modes:
-        found.append(finetune(encoder, corpus, recipe=SupervisedRecipe.finetuning(crops), out=out, **shared))
+        recipe = SupervisedRecipe.finetuning(crops, encoder_rate=encoder_rate)
+        found.append(finetune(encoder, corpus, recipe=recipe, out=out, **shared))
     if SCRATCH in modes:
         recipe = SupervisedRecipe(crops)
         found.append(finetune(encoder, corpus, recipe=recipe, from_scratch=True, out=out, **shared))

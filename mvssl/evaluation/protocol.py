@@ -301,6 +301,7 @@ def evaluate_files(
     seed: int = 0,
     modes: tuple[str, ...] = ("frozen",),
     crops: int = 10_000,
+    encoder_rate: float = 1e-3,
 ) -> Evaluation:
     """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
 
@@ -318,6 +319,7 @@ def evaluate_files(
         modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
             train the same encoder without pre-training).
         crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
+        encoder_rate: Learning rate of the encoder in fine-tuning.
     """
     from mvssl.evaluation.finetuning import evaluate_modes  # it needs what is defined here
     from mvssl.evaluation.sources import load_source
@@ -332,8 +334,8 @@ def evaluate_files(
         found = evaluate(_read_embeddings(Path(source), corpus), corpus, **shared)
     else:
         found = evaluate_modes(
-            load_source(source), task, modes, crops=crops, cache=Path(out) / "embeddings",
-            out=Path(out) / "trained", progress=True, **shared,
+            load_source(source), task, modes, crops=crops, encoder_rate=encoder_rate,
+            cache=Path(out) / "embeddings", out=Path(out) / "trained", progress=True, **shared,
         )  # fmt: skip
     found.save(out)
     return found

@@ -123,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(*evaluate_files(**chosen), sep="\n\n")
             else:
                 print(functions[given.subcommand](**chosen))
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, OSError, ImportError, FloatingPointError) as error:
         print(f"mvssl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:

@@ -37,6 +37,7 @@ SMALL = {
     "temperature_batch": "--temperatures 0.1 --batch_sizes 12 --views 24",
     "choi2022": "--positives same --negatives batch track --augmented none anchor --steps 1 --views 24",
     "augmentation_ablation": "--fraction 1 --steps 1",
+    "finetuning": "--fractions 1 --rates 1e-3 --crops 96 --steps 1",
 }
 
 

@@ -126,7 +126,7 @@ def extract_embeddings(
         folder = Path(cache) / fingerprint(encode, corpus, seconds, sample_rate, max_crops)
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
-    with bar, _evaluation_mode(encode) as device, torch.inference_mode():
+    with bar, evaluation_mode(encode) as device, torch.inference_mode():
         for start in range(0, len(corpus), PART):
             rows = np.arange(start, min(start + PART, len(corpus)))
             file = None if folder is None else folder / f"{start:08}.npz"
@@ -211,7 +211,7 @@ def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDAr
 
 
 @contextmanager
-def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
+def evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
     """Runs a module in evaluation mode, restores each part's own mode, and gives the device it is on."""
     if not isinstance(encode, nn.Module):
         yield torch.device("cpu")

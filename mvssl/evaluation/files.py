@@ -27,6 +27,7 @@ def evaluate_files(
     aggregate: Literal["mean", "max", "scores"] | None = None,
     modes: tuple[str, ...] = ("frozen",),
     crops: int = 10_000,
+    encoder_rate: float = 1e-3,
     seed: int = 0,
 ) -> list[Evaluation]:
     """Judges a pre-trained encoder, or embeddings made elsewhere, with few labels.
@@ -49,6 +50,7 @@ def evaluate_files(
         modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
             train the same encoder without pre-training).
         crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
+        encoder_rate: Learning rate of the encoder in fine-tuning.
         seed: Of the label subsets, and of training.
 
     Raises:
@@ -72,8 +74,8 @@ def evaluate_files(
             result = evaluate(_read_embeddings(Path(source), corpus), corpus, seed=seed, **options)
         else:
             result = evaluate_modes(
-                encoder, name, modes, crops=crops, cache=Path(out) / "embeddings", out=folder / "trained",
-                progress=True, seed=seed, **options,
+                encoder, name, modes, crops=crops, encoder_rate=encoder_rate, cache=Path(out) / "embeddings",
+                out=folder / "trained", progress=True, seed=seed, **options,
             )  # fmt: skip
         result = replace(result, notes=recipe.notes)
         result.save(folder)

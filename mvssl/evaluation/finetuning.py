@@ -14,6 +14,7 @@ from torch import nn
 
 from mvssl.data import Corpus, open_corpus
 from mvssl.encoders import Encoder
+from mvssl.evaluation.adapters import TransformersEncoder
 from mvssl.evaluation.embeddings import fingerprint
 from mvssl.evaluation.probes import ProbeResult
 from mvssl.evaluation.protocol import FRACTIONS, Evaluation, drawn, evaluate
@@ -99,6 +100,7 @@ def evaluate_modes(
     modes: Sequence[str],
     *,
     crops: int,
+    encoder_rate: float,
     cache: str | os.PathLike[str],
     out: str | os.PathLike[str],
     seed: int = 0,
@@ -112,6 +114,7 @@ def evaluate_modes(
         task: A corpus with labels: its name, folder or manifest.
         modes: Of ``"frozen"``, which gives one result per probe, ``"finetuned"`` and ``"scratch"``.
         crops: Crops that a run sees on all labels.
+        encoder_rate: Learning rate of the encoder in fine-tuning.
         cache: Folder that keeps the embeddings of the frozen encoder.
         out: Folder that keeps the scores of the others.
         seed: Of the label subsets, and of training.
@@ -131,7 +134,8 @@ def evaluate_modes(
         found.append(evaluate(encoder, corpus, cache=cache, **shared, **options))
     shared |= {name: options[name] for name in ("fractions", "shots", "repeats") if name in options}
     if FINETUNED in modes:
-        found.append(finetune(encoder, corpus, recipe=SupervisedRecipe.finetuning(crops), out=out, **shared))
+        recipe = SupervisedRecipe.finetuning(crops, encoder_rate=encoder_rate)
+        found.append(finetune(encoder, corpus, recipe=recipe, out=out, **shared))
     if SCRATCH in modes:
         recipe = SupervisedRecipe(crops)
         found.append(finetune(encoder, corpus, recipe=recipe, from_scratch=True, out=out, **shared))
@@ -153,8 +157,10 @@ def _trainable(encoder: nn.Module) -> Any:
     return encoder
 
 
-def _fresh(encoder: nn.Module) -> Callable[[], Encoder]:
+def _fresh(encoder: nn.Module) -> Callable[[], Any]:
     """Makes encoders of the same class and arguments, with random weights."""
+    if isinstance(encoder, TransformersEncoder):
+        return encoder.fresh
     if not isinstance(encoder, Encoder):
         raise TypeError(
             f"from_scratch: mvssl does not know how to make a {type(encoder).__name__} with fresh weights; "

@@ -378,11 +378,9 @@ def drawn(
 ) -> list[Subset]:
     """Label subsets of the training split: by shots if there are any, or else by fractions."""
     targets = corpus.targets[corpus.indices("train")]
-    return (
-        draw_shots(targets, shots, repeats, seed)
-        if shots
-        else draw_subsets(targets, fractions, repeats, seed)
-    )
+    if shots:
+        return draw_shots(targets, shots, repeats, seed)
+    return draw_subsets(targets, fractions, repeats, seed)
 
 
 def _judge_tracks(

@@ -22,17 +22,21 @@ from mvssl.evaluation.probes import (
     standardise,
 )
 from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.robustness import Damage, Mp3, Robustness, robustness, standard_damages
 from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
 
 __all__ = [
     "DEFAULT_GRID",
+    "Damage",
     "Difference",
     "Embeddings",
     "Evaluation",
     "Interval",
     "LinearProbes",
+    "Mp3",
     "ProbeData",
     "ProbeResult",
+    "Robustness",
     "Subset",
     "TimeStatistics",
     "average_precision",
@@ -52,7 +56,9 @@ __all__ = [
     "mlp_probe",
     "pool",
     "resample_weights",
+    "robustness",
     "roc_auc",
     "save_subsets",
+    "standard_damages",
     "standardise",
 ]

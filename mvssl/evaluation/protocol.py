@@ -16,6 +16,7 @@ from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import load_encoder
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings
+from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.metrics import average_precision, best_thresholds, chance_ap, f1, macro, micro, roc_auc
 from mvssl.evaluation.probes import ProbeData, ProbeResult
 from mvssl.evaluation.probes import probes as registered
@@ -277,10 +278,7 @@ def evaluate(
         corpus.require_labels()
         features = _given(encoder, corpus)
     else:
-        seconds = _needed("seconds", seconds, encoder)
-        sample_rate = int(_needed("sample_rate", sample_rate, encoder))
-        corpus = open_corpus(task, min_seconds=seconds)
-        corpus.require_labels()
+        corpus, seconds, sample_rate = open_task(encoder, task, seconds, sample_rate)
         features = extract_embeddings(
             encoder, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
         ).pooled()
@@ -354,13 +352,6 @@ def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> NDArray[np.flo
             f"embeddings {values.shape} must be (tracks, dim) of the corpus's {len(corpus)} tracks"
         )
     return values
-
-
-def _needed(name: str, value: float | None, encoder: object) -> float:
-    value = getattr(encoder, name, None) if value is None else value
-    if value is None:
-        raise ValueError(f"{type(encoder).__name__} does not say its {name}: pass {name}=")
-    return float(value)
 
 
 def _read_embeddings(file: Path, corpus: Corpus) -> NDArray[np.floating]:

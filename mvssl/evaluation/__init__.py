@@ -9,6 +9,7 @@ from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.causes import causes_kept
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
+from mvssl.evaluation.geometry import geometry
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
     DEFAULT_GRID,
@@ -22,6 +23,7 @@ from mvssl.evaluation.probes import (
     standardise,
 )
 from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.retrieval import Recall, Retrieval, retrieval
 from mvssl.evaluation.robustness import Damage, Mp3, Robustness, robustness, standard_damages
 from mvssl.evaluation.subsets import Subset, draw_subsets, load_subsets, save_subsets
 
@@ -36,6 +38,8 @@ __all__ = [
     "Mp3",
     "ProbeData",
     "ProbeResult",
+    "Recall",
+    "Retrieval",
     "Robustness",
     "Subset",
     "TimeStatistics",
@@ -47,6 +51,7 @@ __all__ = [
     "evaluate",
     "extract_embeddings",
     "fit_linear_probes",
+    "geometry",
     "interval",
     "knn_probe",
     "linear_probe",
@@ -56,6 +61,7 @@ __all__ = [
     "mlp_probe",
     "pool",
     "resample_weights",
+    "retrieval",
     "robustness",
     "roc_auc",
     "save_subsets",

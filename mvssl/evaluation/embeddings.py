@@ -54,6 +54,28 @@ class Embeddings:
         return pool(self.crops.astype(np.float32), self.tracks, how)
 
 
+def crops_of(
+    embeddings: Embeddings, corpus: Corpus, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The crops of some tracks, (crops, dim), and the place in ``rows`` of the track that each is of.
+
+    Args:
+        embeddings: Of all tracks of a corpus.
+        corpus: The corpus.
+        rows: Rows of the corpus, ascending.
+
+    Raises:
+        ValueError: If the embeddings are not those of the corpus.
+    """
+    if len(np.unique(embeddings.tracks)) != len(corpus):
+        raise ValueError(
+            f"embeddings of {len(np.unique(embeddings.tracks))} tracks are not those of the corpus's "
+            f"{len(corpus)}"
+        )
+    chosen = np.isin(embeddings.tracks, rows)
+    return embeddings.crops[chosen].astype(np.float32), np.searchsorted(rows, embeddings.tracks[chosen])
+
+
 def pool(
     values: NDArray[np.floating], tracks: NDArray[np.int64], how: Literal["mean", "max"] = "mean"
 ) -> NDArray[np.float32]:
@@ -121,7 +143,7 @@ def extract_embeddings(
     folder = None if cache is None else Path(cache) / _key(encode, corpus, seconds, sample_rate)
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
-    with bar, _evaluation_mode(encode) as device, torch.inference_mode():
+    with bar, evaluation_mode(encode) as device, torch.inference_mode():
         for start in range(0, len(corpus), PART):
             rows = np.arange(start, min(start + PART, len(corpus)))
             file = None if folder is None else folder / f"{start:08}.npz"
@@ -174,7 +196,7 @@ def extract_variants(
     if not len(corpus) or not variants:
         raise ValueError(f"there is nothing to embed: {len(corpus)} tracks in {len(variants)} variants")
     bar = tqdm(total=len(corpus), desc="embedding variants", unit="track", disable=not progress)
-    with bar, _evaluation_mode(encode) as device, torch.inference_mode():
+    with bar, evaluation_mode(encode) as device, torch.inference_mode():
         tracks = _track_crops(corpus, round(seconds * sample_rate), sample_rate, workers, bar)
         found = _embed(encode, _varied(tracks, variants, workers), batch_size, device)
     return found.pooled().reshape(len(corpus), len(variants), -1)
@@ -267,7 +289,7 @@ def _ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
 
 
 @contextmanager
-def _evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
+def evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
     """Runs a module in evaluation mode, restores each part's own mode, and gives the device it is on."""
     if not isinstance(encode, nn.Module):
         yield torch.device("cpu")

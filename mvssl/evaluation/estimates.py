@@ -54,7 +54,7 @@ class Judge:
         self.metric = task_of(corpus).lead
         self.truth = corpus.targets[test]
         self.chance = self.metric.chance_overall(self.truth)
-        self._weights = resamples_of(corpus)
+        self._weights = resamples_of(corpus, "test")
 
     def values(self, scores: NDArray[np.floating]) -> NDArray[np.float64]:
         """(cells,) of scores (cells, test tracks, columns)."""
@@ -65,10 +65,10 @@ class Judge:
         return bootstrap_metric(self.metric.overall, scores, self.truth, self._weights)
 
 
-def resamples_of(corpus: Corpus) -> NDArray[np.uint16]:
-    """Resamples of the test tracks of a corpus, whole groups at a time: (resamples, test tracks)."""
-    test = corpus.indices("test")
-    return resample_weights(len(test), groups=None if corpus.groups is None else corpus.groups[test])
+def resamples_of(corpus: Corpus, split: str) -> NDArray[np.uint16]:
+    """Resamples of the tracks of a split, whole groups at a time: (resamples, tracks of the split)."""
+    rows = corpus.indices(split)
+    return resample_weights(len(rows), groups=None if corpus.groups is None else corpus.groups[rows])
 
 
 def everything(corpus: Corpus) -> list[Subset]:

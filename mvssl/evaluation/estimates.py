@@ -1,4 +1,4 @@
-"""Values of the test tracks with their intervals, and the linear probe that looks into an encoder."""
+"""Values on the test tracks with their intervals, and the linear probe that looks into an encoder."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,14 +45,16 @@ class Judge:
         corpus: Has labels.
 
     Attributes:
+        corpus: The corpus.
         metric: The metric.
+        truth: Targets of the test tracks, (test tracks, columns).
         chance: What predictions that know nothing get.
     """
 
     def __init__(self, corpus: Corpus) -> None:
-        test = corpus.indices("test")
+        self.corpus = corpus
         self.metric = task_of(corpus).lead
-        self.truth = corpus.targets[test]
+        self.truth = corpus.targets[corpus.indices("test")]
         self.chance = self.metric.chance_overall(self.truth)
         self._weights = resamples_of(corpus, "test")
 

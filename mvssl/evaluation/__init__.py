@@ -3,6 +3,10 @@
 Embed the tracks once (`extract_embeddings`), draw nested label subsets (`draw_subsets`), train a probe on
 each (`linear_probe`), and see how far the result would move with other test tracks (`bootstrap_metric`).
 `evaluate` does it all in one call.
+
+What is inside an encoder: `robustness` to damaged tracks, `retrieval` of tracks and artists, the `geometry`
+of its embeddings, the layers that know most (`layer_probes`), and the causes of a sound that it keeps
+(`causes_kept`).
 """
 
 from mvssl.evaluation.baselines import TimeStatistics, mel_statistics
@@ -10,6 +14,8 @@ from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, i
 from mvssl.evaluation.causes import causes_kept
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
 from mvssl.evaluation.geometry import geometry
+from mvssl.evaluation.inspection import Inspection, inspect_encoder
+from mvssl.evaluation.layers import LayerProbes, layer_probes
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, roc_auc
 from mvssl.evaluation.probes import (
     DEFAULT_GRID,
@@ -33,7 +39,9 @@ __all__ = [
     "Difference",
     "Embeddings",
     "Evaluation",
+    "Inspection",
     "Interval",
+    "LayerProbes",
     "LinearProbes",
     "Mp3",
     "ProbeData",
@@ -52,8 +60,10 @@ __all__ = [
     "extract_embeddings",
     "fit_linear_probes",
     "geometry",
+    "inspect_encoder",
     "interval",
     "knn_probe",
+    "layer_probes",
     "linear_probe",
     "load_subsets",
     "macro",

@@ -289,7 +289,7 @@ def _ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
 
 
 @contextmanager
-def evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
+def evaluation_mode(encode: object) -> Iterator[torch.device]:
     """Runs a module in evaluation mode, restores each part's own mode, and gives the device it is on."""
     if not isinstance(encode, nn.Module):
         yield torch.device("cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mvssl.data import Corpus
+from mvssl.data import Corpus, CorpusError
 from mvssl.evaluation.embeddings import Embeddings, crops_of
 from mvssl.evaluation.estimates import row
 from mvssl.pretext.health import alignment, signs_of_collapse
@@ -42,7 +42,7 @@ class Geometry:
 
     def __str__(self) -> str:
         lines = [f"geometry of {self.tracks} tracks in {self.dim} dimensions"]
-        lines += [f"{name:26}{value:.3f}   {_MEANINGS[name]}" for name, value in self.values.items()]
+        lines += [f"{name:28}{value:.3f}   {_MEANINGS[name]}" for name, value in self.values.items()]
         return "\n".join(lines)
 
 
@@ -58,11 +58,12 @@ def geometry(embeddings: Embeddings, corpus: Corpus, *, split: str = "test") -> 
         split: Which tracks to look at.
 
     Raises:
-        ValueError: If the embeddings are not those of the corpus, or the split has fewer than two tracks.
+        CorpusError: If the split has fewer than two tracks.
+        ValueError: If the embeddings are not those of the corpus.
     """
     rows = corpus.indices(split)
     if len(rows) < 2:
-        raise ValueError(f"{corpus.name}: {len(rows)} {split} tracks have no geometry; two are needed")
+        raise CorpusError(f"{corpus.name}: {len(rows)} {split} tracks have no geometry; two are needed")
     crops, owners = crops_of(embeddings, corpus, rows)
     first = np.searchsorted(owners, np.arange(len(rows)))
     last = np.searchsorted(owners, np.arange(len(rows)), side="right") - 1

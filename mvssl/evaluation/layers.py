@@ -16,6 +16,7 @@ from mvssl.evaluation.estimates import Estimate, Judge, probe_rows, row
 from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.probes import standardise
 from mvssl.evaluation.subsets import Subset, draw_subsets
+from mvssl.evaluation.tasks import task_of
 
 MEAN, ALL = "mean", "all"
 
@@ -117,15 +118,16 @@ class LayerProbes:
             yield row(f"layer_{name}", f"valid_{self.metric}", score.valid, **share)
 
     def __str__(self) -> str:
+        title = task_of(self.corpus).lead.title
         lines = [
-            f"{self.corpus.name}: {self.metric} of a linear probe on each layer [95 % over test tracks], and "
-            f"on validation; chance {self.chance:.3f}"
+            f"{self.corpus.name}: {title} of a linear probe on each layer, by share of the labels [95 % over "
+            f"test tracks], and on validation; chance {self.chance:.3f}"
         ]
         best = self.best.values()
-        for score in self.scores:
+        for score in sorted(self.scores, key=lambda score: score.fraction):
             what = f"{score.fraction:<6g} {score.layer:>4}  {score.dim} dims"
             mark = "  chosen" if score in best else ""
-            lines.append(f"{what:26}{score.test}   {score.valid:.3f}{mark}")
+            lines.append(f"{what:28}{score.test}   {score.valid:.3f}{mark}")
         return "\n".join(lines)
 
 

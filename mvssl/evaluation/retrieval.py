@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mvssl.data import Corpus
+from mvssl.data import Corpus, CorpusError
 from mvssl.evaluation.embeddings import Embeddings, crops_of
 from mvssl.evaluation.estimates import Estimate, resamples_of, row
 
@@ -59,9 +59,9 @@ class Retrieval:
         lines = ["retrieval: share of queries with a right answer among k neighbours [95 %], and by chance"]
         for recall in self.found:
             for k, value in recall.values.items():
-                lines.append(f"{f'same {recall.kind}, k = {k}':26}{value}   {recall.chance[k]:.3f}")
+                lines.append(f"{f'same {recall.kind}, k = {k}':28}{value}   {recall.chance[k]:.3f}")
             lines.append(
-                f"{'':26}{recall.queries} queries, {recall.left_out} left out: no right answer exists"
+                f"{'':28}{recall.queries} queries, {recall.left_out} left out: no right answer exists"
             )
         return "\n".join(lines)
 
@@ -86,8 +86,8 @@ def retrieval(
         ks: Numbers of neighbours.
 
     Raises:
-        ValueError: If the embeddings are not those of the corpus, a k is below 1, or no query has any right
-            answer.
+        CorpusError: If no query has any right answer.
+        ValueError: If the embeddings are not those of the corpus, or a k is below 1.
     """
     if not ks or min(ks) < 1:
         raise ValueError(f"ks={tuple(ks)} must hold numbers of neighbours from 1 on")
@@ -101,7 +101,7 @@ def retrieval(
     of_groups = _recall("group", hit_rates(pooled, groups, ks), np.arange(len(rows)), ks, weights)
     found = tuple(recall for recall in (of_tracks, of_groups) if recall.queries)
     if not found:
-        raise ValueError(
+        raise CorpusError(
             f"{corpus.name}: no {split} track has two crops, and none has another of its group: nothing can "
             "be retrieved"
         )

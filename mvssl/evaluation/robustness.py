@@ -16,6 +16,7 @@ from mvssl.data import Corpus
 from mvssl.evaluation.embeddings import Variant, extract_embeddings, extract_variants
 from mvssl.evaluation.estimates import Estimate, Judge, everything, probe_rows, row
 from mvssl.evaluation.inputs import open_task
+from mvssl.evaluation.tasks import task_of
 from mvssl.views import LowPass, Noise, PitchShift
 
 NOISE_DB = (30.0, 20.0, 10.0, 0.0)
@@ -158,16 +159,17 @@ class Robustness:
                 yield row(damage.name, f"{self.metric}_change", change, **of_level)
 
     def __str__(self) -> str:
+        title = task_of(self.corpus).lead.title
         lines = [
-            f"{self.corpus.name}: {self.metric} of a linear probe trained on clean tracks [95 % over test "
-            f"tracks], and the change; chance {self.chance:.3f}",
-            f"{'clean':26}{self.clean}",
+            f"{self.corpus.name}: {title} of a linear probe trained on clean tracks [95 % over test tracks], "
+            f"and the change; chance {self.chance:.3f}",
+            f"{'clean':28}{self.clean}",
         ]
         for damage in self.damages:
             for level in damage.levels:
                 what = f"{damage.name:9} {level:6g} {damage.unit}"
                 value, change = (found[damage.name][level] for found in (self.values, self.changes))
-                lines.append(f"{what:26}{value}   {change}")
+                lines.append(f"{what:28}{value}   {change}")
         return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mvssl.data import open_corpus
+from mvssl.data import CorpusError, open_corpus
 from mvssl.evaluation import Embeddings, geometry
 from mvssl.pretext.health import alignment, signs_of_collapse
 
@@ -41,5 +41,5 @@ def test_the_limits(corpus):
     single = geometry(Embeddings(corners.astype(np.float16), np.arange(len(corpus))), corpus).values
     assert "alignment" not in single
     rows = np.concatenate([corpus.indices("train"), corpus.indices("test")[:1]])
-    with pytest.raises(ValueError, match="1 test tracks have no geometry"):
+    with pytest.raises(CorpusError, match="1 test tracks have no geometry"):
         geometry(Embeddings(corners.astype(np.float16), np.arange(len(corpus))), corpus.take(rows))

@@ -4,7 +4,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mvssl.data import open_corpus
+from mvssl.data import CorpusError, open_corpus
 from mvssl.evaluation import Embeddings, retrieval
 from mvssl.evaluation.retrieval import hit_rates
 
@@ -122,5 +122,5 @@ def test_what_makes_no_sense_is_refused(corpus):
         retrieval(random(corpus), corpus, ks=(0, 1))
     with pytest.raises(ValueError, match="not those of the corpus's 60"):
         retrieval(random(corpus.indices("test")), corpus)
-    with pytest.raises(ValueError, match="no test track has two crops"):
+    with pytest.raises(CorpusError, match="no test track has two crops"):
         retrieval(random(corpus, crops=1), replace(corpus, groups=None))

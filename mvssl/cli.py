@@ -13,6 +13,7 @@ SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
+    "inspect": "Look into a pre-trained encoder: robustness, retrieval, geometry, layers, causes.",
     "views": "Write views of one file, to listen to and to look at.",
     "list": "List what is registered: pretexts, encoders, view chains, probes, protocols, corpora, …",
 }
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mvssl import __version__
     from mvssl.compare import compare
     from mvssl.evaluation.files import evaluate_files
+    from mvssl.evaluation.inspection import inspect_files
     from mvssl.sheet import write_views
     from mvssl.training import pretrain
 
@@ -78,7 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
     commands = parser.add_subcommands(required=True)
     functions: dict[str, Callable[..., Any]] = {
-        "compare": compare, "pretrain": pretrain, "evaluate": evaluate_files, "views": write_views,
+        "compare": compare, "pretrain": pretrain, "evaluate": evaluate_files,
+        "inspect": inspect_files, "views": write_views,
     }  # fmt: skip
     for name, function in functions.items():
         command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])

@@ -1,5 +1,6 @@
 """What an encoder keeps of the causes of a sound: of those with tags, and of the production that has none."""
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,7 @@ def causes_kept(
     *,
     seconds: float,
     sample_rate: int,
+    cache: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> dict[str, float]:
     """How well linear probes on a frozen encoder recover each known cause, with all labels.
@@ -31,6 +33,7 @@ def causes_kept(
         corpus: A corpus with tag groups and numeric factors, such as the embedded one.
         seconds: Length of the crops that are embedded.
         sample_rate: In Hz.
+        cache: Folder that keeps embeddings, see :func:`~mvssl.evaluation.extract_embeddings`.
         progress: Show a progress bar.
 
     Returns:
@@ -49,7 +52,7 @@ def causes_kept(
     if not corpus.tag_groups or not numbers:
         raise CorpusError(f"{corpus.name} names no causes: tag groups and numeric factors are needed")
     embeddings = extract_embeddings(
-        encode, corpus, seconds=seconds, sample_rate=sample_rate, progress=progress
+        encode, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
     ).pooled()
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
     everything = draw_subsets(corpus.targets[train], [1.0])

@@ -5,13 +5,14 @@ import logging
 import os
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,10 +22,18 @@ from tqdm import tqdm
 
 from mvssl.data import Corpus, Problem, read_audio
 from mvssl.data.splitting import file_sample
+from mvssl.seeding import hash_keys
 
 PART = 512  # tracks that are embedded, and kept, at a time
 
 _logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+Variant = Callable[[Tensor, NDArray[np.uint64]], Tensor]
+"""Makes others of the crops of a track (crops, samples), which follow each other without a gap.
+
+What it draws, it draws from the keys (crops,), one for each crop. It may be called in another thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +58,28 @@ class Embeddings:
         """Those of some tracks, ascending."""
         kept = np.isin(self.tracks, rows)
         return Embeddings(self.crops[kept], np.searchsorted(rows, self.tracks[kept]), self.problems)
+
+
+def crops_of(
+    embeddings: Embeddings, corpus: Corpus, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The crops of some tracks, (crops, dim), and the place in ``rows`` of the track that each is of.
+
+    Args:
+        embeddings: Of all tracks of a corpus.
+        corpus: The corpus.
+        rows: Rows of the corpus, ascending.
+
+    Raises:
+        ValueError: If the embeddings are not those of the corpus.
+    """
+    if len(np.unique(embeddings.tracks)) != len(corpus):
+        raise ValueError(
+            f"embeddings of {len(np.unique(embeddings.tracks))} tracks are not those of the corpus's "
+            f"{len(corpus)}"
+        )
+    chosen = np.isin(embeddings.tracks, rows)
+    return embeddings.crops[chosen].astype(np.float32), np.searchsorted(rows, embeddings.tracks[chosen])
 
 
 def pool(
@@ -147,7 +178,58 @@ def extract_embeddings(
     )
 
 
+def extract_variants(
+    encode: Callable[[Tensor], Tensor],
+    corpus: Corpus,
+    variants: Sequence[Variant],
+    *,
+    seconds: float,
+    sample_rate: int,
+    batch_size: int = 64,
+    workers: int = 1,
+    progress: bool = True,
+) -> NDArray[np.float32]:
+    """Embeds every track of a corpus in several variants, such as damaged ones; a track is read once for all.
+
+    Args:
+        encode: As in :func:`extract_embeddings`, and so are all others.
+        corpus: The tracks.
+        variants: What is made of a track before it is embedded.
+        seconds: Length of a crop.
+        sample_rate: Sample rate of the crops in Hz.
+        batch_size: Crops that are encoded at once.
+        workers: Threads that make variants ahead.
+        progress: Show a progress bar.
+
+    Returns:
+        (tracks, variants, dim), the mean over the crops of a track.
+
+    Raises:
+        AudioFileError: If a track cannot be read.
+        ValueError: If there is no track or variant, or as in :func:`extract_embeddings`.
+    """
+    if not len(corpus) or not variants:
+        raise ValueError(f"there is nothing to embed: {len(corpus)} tracks in {len(variants)} variants")
+    bar = tqdm(total=len(corpus), desc="embedding variants", unit="track", disable=not progress)
+    with bar, evaluation_mode(encode) as device, torch.inference_mode():
+        tracks = _track_crops(corpus, round(seconds * sample_rate), sample_rate, workers, bar)
+        found = _embed(encode, _varied(tracks, variants, workers), batch_size, device)
+    return found.pooled().reshape(len(corpus), len(variants), -1)
+
+
 Crop = tuple[int, NDArray[np.float32], Problem | None]
+
+
+def _varied(
+    tracks: Iterator[tuple[NDArray[np.float32], Problem | None]], variants: Sequence[Variant], workers: int
+) -> Iterator[Crop]:
+    """The crops of all variants of all tracks; every variant of every track has a number of its own."""
+    for track, (crops, problem) in enumerate(tracks):
+        audio, keys = torch.from_numpy(crops), hash_keys(track, np.arange(len(crops)))
+        calls = [partial(variant, audio, keys) for variant in variants]
+        for number, varied in enumerate(_ahead(calls, workers)):
+            for crop in varied.numpy():
+                yield track * len(variants) + number, crop, problem
 
 
 def _embed(
@@ -183,6 +265,15 @@ def _crops(
     corpus: Corpus, size: int, sample_rate: int, most: int | None, workers: int, bar: "tqdm[object]"
 ) -> Iterator[Crop]:
     """(track, crop, what had to be padded) of all tracks in order."""
+    for track, (crops, problem) in enumerate(_track_crops(corpus, size, sample_rate, workers, bar, most)):
+        for crop in crops:
+            yield track, crop, problem
+
+
+def _track_crops(
+    corpus: Corpus, size: int, sample_rate: int, workers: int, bar: "tqdm[object]", most: int | None = None
+) -> Iterator[tuple[NDArray[np.float32], Problem | None]]:
+    """Crops (crops, samples) of each track, at most so many and evenly spread; and what had to be padded."""
     for track, audio in enumerate(_read_ahead(corpus, sample_rate, workers)):
         missing, problem = size - len(audio), None
         if missing > 0:
@@ -193,17 +284,23 @@ def _crops(
             reason = f"gave {seconds:.2f} s of audio, less than one crop; silence was added"
             problem = Problem(str(corpus.paths[track]), reason)
         count = len(audio) // size
-        for number in np.unique(np.linspace(0, count - 1, min(count, most or count)).round().astype(int)):
-            yield track, audio[number * size : (number + 1) * size], problem
+        chosen = np.unique(np.linspace(0, count - 1, min(count, most or count)).round().astype(int))
+        yield audio[: count * size].reshape(count, size)[chosen], problem
         bar.update()
 
 
 def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
     """The tracks' audio in order, of which at most ``workers`` + 1 are in memory or on the way."""
+    reads = (partial(read_audio, corpus.path(track), sample_rate=sample_rate) for track in range(len(corpus)))
+    return _ahead(reads, workers)
+
+
+def _ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
+    """What calls return, in order; at most ``workers`` + 1 results are in memory or on the way."""
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[NDArray[np.float32]]] = deque()
-        for track in range(len(corpus)):
-            waiting.append(pool.submit(read_audio, corpus.path(track), sample_rate=sample_rate))
+        waiting: deque[Future[_T]] = deque()
+        for call in calls:
+            waiting.append(pool.submit(call))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -211,7 +308,7 @@ def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDAr
 
 
 @contextmanager
-def evaluation_mode(encode: Callable[[Tensor], Tensor]) -> Iterator[torch.device]:
+def evaluation_mode(encode: object) -> Iterator[torch.device]:
     """Runs a module in evaluation mode, restores each part's own mode, and gives the device it is on."""
     if not isinstance(encode, nn.Module):
         yield torch.device("cpu")

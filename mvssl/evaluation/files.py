@@ -25,6 +25,7 @@ def evaluate_files(
     repeats: int | None = None,
     probes: tuple[str, ...] | None = None,
     aggregate: Literal["mean", "max", "scores"] | None = None,
+    layer: int | Literal["best"] | None = None,
     modes: tuple[str, ...] = ("frozen",),
     crops: int = 10_000,
     encoder_rate: float = 1e-3,
@@ -47,6 +48,7 @@ def evaluate_files(
         repeats: Draws of each fraction below 1, or of each number of shots.
         probes: linear, mlp, knn.
         aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
+        layer: Number of a hidden state to judge instead of the embedding, or best, as chosen on validation.
         modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
             train the same encoder without pre-training).
         crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
@@ -57,7 +59,8 @@ def evaluate_files(
         ValueError: If what is asked for cannot be had of the source.
     """
     asked = {
-        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate
+        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate,
+        "layer": layer,
     }  # fmt: skip
     recipe = protocols.entry(protocol).target
     options = {**recipe.options, **{name: value for name, value in asked.items() if value is not None}}

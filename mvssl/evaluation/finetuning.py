@@ -16,6 +16,7 @@ from mvssl.data import Corpus, open_corpus
 from mvssl.encoders import Encoder
 from mvssl.evaluation.adapters import TransformersEncoder
 from mvssl.evaluation.embeddings import fingerprint
+from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.probes import ProbeResult
 from mvssl.evaluation.protocol import FRACTIONS, Evaluation, drawn, evaluate
 from mvssl.evaluation.subsets import Subset
@@ -73,8 +74,7 @@ def finetune(
         TypeError: If ``encoder`` cannot be trained, or its class is not ours and it is to start afresh.
     """
     model = _trainable(encoder)
-    corpus = open_corpus(task, min_seconds=model.seconds).labelled()
-    corpus.require_apart()
+    corpus = open_task(model, task, None, None).corpus
     if subsets is None:
         subsets = drawn(corpus, fractions, shots, repeats, seed)
     if recipe is None:

@@ -4,10 +4,10 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +16,8 @@ from torch import Tensor
 from mvssl.data import SPLITS, Corpus, open_corpus
 from mvssl.evaluation.bootstrap import Difference, Interval, bootstrap_metric, interval, resample_weights
 from mvssl.evaluation.embeddings import Embeddings, extract_embeddings, pool
+from mvssl.evaluation.inputs import open_task
+from mvssl.evaluation.layers import Layered, PooledLayers, best_layers
 from mvssl.evaluation.metrics import (
     average_precision,
     best_thresholds,
@@ -46,12 +48,15 @@ class Evaluation:
         subsets: Labelled tracks of each amount and repeat.
         results: What each probe said of the test split, by the name of the probe.
         notes: What a reader of the numbers has to know.
+        layers: Numbers of the layers that were chosen on validation, (subsets,), by the name of the probe;
+            empty where there was no choice.
     """
 
     corpus: Corpus
     subsets: tuple[Subset, ...]
     results: Mapping[str, ProbeResult]
     notes: tuple[str, ...] = ()
+    layers: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -255,6 +260,10 @@ class Evaluation:
             cells = (f"{means[a]:.3f} [{ends[a].low:.3f}, {ends[a].high:.3f}]" for a in amounts)
             lines.append(f"{probe:14}" + "".join(f"{cell:>22}" for cell in cells))
         lines += [f"left out: {tag} is {why}" for tag, why in self.undefined.items()]
+        lines += [
+            f"{probe}: layer {', '.join(map(str, np.unique(chosen)))} chosen on validation"
+            for probe, chosen in self.layers.items()
+        ]
         lines += self.notes
         return "\n".join(lines)
 
@@ -317,6 +326,7 @@ def evaluate(
     probes: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("linear",),
     aggregate: Literal["mean", "max", "scores"] = "mean",
     max_crops: int | None = None,
+    layer: int | Literal["best"] | None = None,
     seconds: float | None = None,
     sample_rate: int | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -341,6 +351,8 @@ def evaluate(
         aggregate: What makes a track of its crops: the mean or maximum of their embeddings, or the mean of
             the scores of a probe that is trained on crops.
         max_crops: How many crops of a track are embedded, evenly spread; by default all.
+        layer: Number of a hidden state, whose mean over time is judged instead of the embedding; ``"best"``
+            takes that which is best on validation, for every probe and label subset.
         seconds: Length of the crops that are embedded; by default what the encoder was made for.
         sample_rate: In Hz; by default the encoder's.
         cache: Folder that keeps embeddings, see :func:`extract_embeddings`.
@@ -356,21 +368,32 @@ def evaluate(
     options = probes if isinstance(probes, Mapping) else {name: {} for name in probes}
     chosen = {name: partial(registered.entry(name).target, **options[name]) for name in options}
     if isinstance(encoder, Embeddings) or not callable(encoder):
+        if layer is not None:
+            raise ValueError(f"layer={layer}: embeddings have no layers; give the encoder")
         opened = open_corpus(task)
-        corpus, embeddings = opened.labelled(), _given(encoder, opened).take(opened.labelled_rows())
+        corpus, layers = opened.labelled(), [_given(encoder, opened).take(opened.labelled_rows())]
     else:
-        seconds = _needed("seconds", seconds, encoder)
-        sample_rate = int(_needed("sample_rate", sample_rate, encoder))
-        corpus = open_corpus(task, min_seconds=seconds, progress=progress).labelled()
-        corpus.require_apart()
+        corpus, seconds, sample_rate = open_task(encoder, task, seconds, sample_rate)
+        pooled = None if layer is None else PooledLayers(cast(Layered, encoder), round(seconds * sample_rate))
         embeddings = extract_embeddings(
-            encoder, corpus, seconds=seconds, sample_rate=sample_rate, max_crops=max_crops, cache=cache,
-            progress=progress,
+            pooled or encoder, corpus, seconds=seconds, sample_rate=sample_rate, max_crops=max_crops,
+            cache=cache, progress=progress,
         )  # fmt: skip
+        layers = [embeddings] if pooled is None else _chosen(embeddings, pooled.dims, layer)
     if subsets is None:
         subsets = drawn(corpus, fractions, shots, repeats, seed)
     judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
-    return Evaluation(corpus, tuple(subsets), judge(embeddings, corpus, subsets, chosen))
+    results, best = best_layers([judge(each, corpus, subsets, chosen) for each in layers], corpus)
+    return Evaluation(corpus, tuple(subsets), results, layers=best if layer == "best" else {})
+
+
+def _chosen(embeddings: Embeddings, dims: Sequence[int], layer: object) -> list[Embeddings]:
+    """Those of one layer, or of each, out of all side by side."""
+    parts = np.split(embeddings.crops, np.cumsum(dims)[:-1], axis=1)
+    if layer != "best" and layer not in range(len(parts)):
+        raise ValueError(f"layer={layer}: use 'best' or a number from 0 to {len(parts) - 1}")
+    kept = parts if layer == "best" else [parts[int(str(layer))]]
+    return [replace(embeddings, crops=part) for part in kept]
 
 
 def drawn(
@@ -463,10 +486,3 @@ def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> Embeddings:
             f"embeddings {values.shape} must be (tracks, dim) of the corpus's {len(corpus)} tracks"
         )
     return Embeddings(values, np.arange(len(values)))
-
-
-def _needed(name: str, value: float | None, encoder: object) -> float:
-    value = getattr(encoder, name, None) if value is None else value
-    if value is None:
-        raise ValueError(f"{type(encoder).__name__} does not say its {name}: pass {name}=")
-    return float(value)

@@ -6,7 +6,7 @@ from torch import nn
 
 from mvssl.data import AudioFileError, open_corpus
 from mvssl.evaluation import embeddings, extract_embeddings
-from mvssl.evaluation.embeddings import pool
+from mvssl.evaluation.embeddings import crops_of, extract_variants, pool
 
 RATE = 8_000
 CROP = {"seconds": 0.5, "sample_rate": RATE, "progress": False}
@@ -223,3 +223,41 @@ def test_crops_are_pooled_by_mean_or_maximum():
         pool(values, np.array([0, 1, 0]))
     with pytest.raises(ValueError, match="must follow each other"):
         pool(values, np.array([0, 0, 2]))
+
+
+def test_variants_are_those_of_every_track(corpus):
+    encoder = Encoder()
+    plain = extract_embeddings(encoder, corpus, **CROP).pooled()
+    variants = [lambda crops, keys: crops, lambda crops, keys: 0.5 * crops, lambda crops, keys: crops.flip(0)]
+    found = extract_variants(encoder, corpus, variants, **CROP, batch_size=5)
+    assert found.shape == (len(corpus), 3, 5)
+    np.testing.assert_allclose(found[:, 0], plain, atol=1e-3)
+    np.testing.assert_allclose(found[:, 2], plain, atol=1e-3)
+    with torch.no_grad():
+        encoder.linear.bias.mul_(2)
+    np.testing.assert_allclose(
+        found[:, 1], extract_embeddings(encoder, corpus, **CROP).pooled() / 2, atol=1e-3
+    )
+    with pytest.raises(ValueError, match="6 tracks in 0 variants"):
+        extract_variants(encoder, corpus, [], **CROP)
+
+
+def test_variants_draw_from_a_key_per_crop(corpus):
+    seen = []
+    extract_variants(Encoder(), corpus, [lambda crops, keys: seen.append(keys) or crops] * 2, **CROP)
+    crops = [int(seconds / CROP["seconds"]) for seconds in SECONDS]
+    assert [len(keys) for keys in seen] == np.repeat(crops, 2).tolist()
+    for one, two in zip(seen[::2], seen[1::2], strict=True):
+        np.testing.assert_array_equal(one, two)
+    every = np.concatenate(seen[::2])
+    assert len(np.unique(every)) == len(every)
+
+
+def test_crops_of_some_tracks_are_numbered_among_them(corpus):
+    embeddings = extract_embeddings(Encoder(), corpus, **CROP)
+    rows = np.array([1, 4])
+    crops, owners = crops_of(embeddings, corpus, rows)
+    np.testing.assert_array_equal(
+        crops, np.concatenate([embeddings.crops[embeddings.tracks == r] for r in rows])
+    )
+    assert owners.tolist() == [0] * 3 + [1] * 6

@@ -337,3 +337,19 @@ def test_a_test_track_among_the_training_tracks_is_refused(encoder, music, tmp_p
     shutil.copy(train, test)
     with pytest.raises(CorpusError, match=f"{test.name} is .*{train.name}\\); leave each on one side"):
         mvssl.evaluate(encoder, folder, **FRACTIONS)
+
+
+def test_a_layer_may_be_judged_and_the_best_is_chosen_on_validation(encoder, corpus):
+    each = [mvssl.evaluate(encoder, corpus, **FRACTIONS, layer=number) for number in range(2)]
+    best = mvssl.evaluate(encoder, corpus, **FRACTIONS, layer="best")
+    valid = corpus.targets[corpus.indices("valid")]
+    for cell, layer in enumerate(best.layers["linear"]):
+        on_valid = [best.task.lead.overall(one.results["linear"].valid_scores[cell], valid) for one in each]
+        assert layer == np.argmax(on_valid)
+        expected = each[layer].results["linear"].scores[cell]
+        np.testing.assert_allclose(best.results["linear"].scores[cell], expected, atol=1e-6)
+    assert "chosen on validation" in str(best)
+    with pytest.raises(ValueError, match="from 0 to"):
+        mvssl.evaluate(encoder, corpus, **FRACTIONS, layer=17)
+    with pytest.raises(ValueError, match="give the encoder"):
+        mvssl.evaluate(np.zeros((60, 2)), corpus, layer=0)

@@ -99,17 +99,21 @@ def _crops(sampler: Crops) -> ViewChain:
     return ViewChain(sampler)
 
 
+def _light_members() -> list[Transform]:
+    # Applied to every view they teach more about the embedded corpus and less about real music than crops do.
+    return [Tilt(p=0.5), LowPass(p=0.2), HighPass(p=0.2), Noise(p=0.5), Gain()]
+
+
 @register_chain("light")
 def _light(sampler: Crops) -> ViewChain:
     """Tilt, low- and high-pass, noise and gain, applied to the log-mel, where they are nearly free."""
-    return ViewChain(sampler, spectrogram=[Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()])
+    return ViewChain(sampler, spectrogram=_light_members())
 
 
 @register_chain("light_waveform")
 def _light_waveform(sampler: Crops) -> ViewChain:
     """The members of ``light`` and polarity, applied to the waveform, for encoders of raw audio."""
-    members = [Polarity(), Tilt(), LowPass(p=0.4), HighPass(p=0.4), Noise(), Gain()]
-    return ViewChain(sampler, waveform=members)
+    return ViewChain(sampler, waveform=[Polarity(), *_light_members()])
 
 
 def _clmr_members(gain: Range, noise: float) -> list[Transform]:

@@ -3,7 +3,8 @@
 from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
 from mvssl.compare.grid import compare
 from mvssl.compare.report import write_report
-from mvssl.compare.summary import Summary, results_rows, summarise
+from mvssl.compare.results import results_rows
+from mvssl.compare.summary import Summary, summarise
 
 __all__ = [
     "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "results_rows", "summarise",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mvssl.compare.comparison import Comparison
+from mvssl.evaluation import macro
 
 PROBE = "linear"
 
@@ -37,7 +38,9 @@ def results_rows(comparison: Comparison) -> list[Row]:
             for metric in comparison.kind.metrics:
                 values = metric.of_columns(scores, comparison.targets, None)
                 named = dict(zip(comparison.vocabulary, values, strict=True))
-                named["macro"] = metric.overall(scores, comparison.targets)
+                named["macro"] = (
+                    metric.overall(scores, comparison.targets) if metric.of_all else macro(values)
+                )
                 rows += [Row(*place, tag, metric.name, float(value)) for tag, value in named.items()]
     return sorted(rows, key=_place)
 

@@ -11,6 +11,7 @@ from mvssl.registry import Registry
 
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
+    "report": "Make one report of several finished comparisons.",
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "views": "Write views of one file, to listen to and to look at.",
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jsonargparse import ArgumentParser
 
     from mvssl import __version__
-    from mvssl.compare import compare
+    from mvssl.compare import compare, report
     from mvssl.evaluation.protocol import evaluate_files
     from mvssl.sheet import write_views
     from mvssl.training import pretrain
@@ -73,6 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.add_argument("--config", action="config", help="YAML file with these arguments.")
         command.add_function_arguments(function, as_positional=True)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
+    reporter = ArgumentParser(description=SUBCOMMANDS["report"])
+    reporter.add_argument("runs", nargs="+", help="Folders that mvssl compare wrote, of the same corpus.")
+    reporter.add_argument("--out", default="mvssl-report", help="Folder for the report.")
+    commands.add_subcommand("report", reporter, help=SUBCOMMANDS["report"])
+    functions["report"] = report
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
     kinds = ["pretexts", "encoders", "frontends", "chains", "samplers", "probes", "corpora"]
     lister.add_argument("kind", choices=kinds)

@@ -1,5 +1,6 @@
 """Runs the grid: every method with every seed, one resumable cell each, then the report."""
 
+import hashlib
 import inspect
 import json
 import os
@@ -322,6 +323,11 @@ class Grid:
             },
             notes=tuple(self._notes(facts)),
             titles={name: pretexts.entry(name).target.__name__ for name in s.pretexts},
+            task=corpus.task,
+            fingerprints={
+                "corpus": json.loads((self.out / "corpus.json").read_text())["fingerprint"],
+                "label subsets": _digest(self.out / "subsets.json"),
+            },
         )  # fmt: skip
 
     def _corpus_facts(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
@@ -370,6 +376,10 @@ class Grid:
 
 def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:

@@ -24,12 +24,15 @@ from mvssl.compare.phrases import many
 from mvssl.compare.pictures import closer_pictures, result_pictures, win_picture
 from mvssl.compare.protocol import protocol
 from mvssl.compare.results import results_rows, write_results
+from mvssl.compare.storage import save_comparison
 from mvssl.compare.summary import Summary, summarise
 from mvssl.compare.tables import column_tables, metric_tables, win_table
 
 
 def write_report(comparison: Comparison, out: Path, resamples: int = 1000) -> Summary:
     """Writes ``report.html``, ``report.md``, ``results.csv`` and, as SVG, PNG and CSV, ``figures``.
+
+    The comparison itself is kept beside them, for reports that put several together.
 
     Args:
         comparison: What was measured.
@@ -41,6 +44,7 @@ def write_report(comparison: Comparison, out: Path, resamples: int = 1000) -> Su
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    save_comparison(comparison, out)
     write_results(out / "results.csv", results_rows(comparison))
     summary = summarise(comparison, resamples)
     blocks = _blocks(comparison, summary)

@@ -25,8 +25,7 @@ def test_holm_is_what_its_definition_says():
         p = rng.random(7) ** 3
         ranked = sorted(range(7), key=lambda i: p[i])
         naive = {
-            i: min(1, max((7 - k) * p[ranked[k]] for k in range(place + 1)))
-            for place, i in enumerate(ranked)
+            i: min(1, max((7 - k) * p[ranked[k]] for k in range(place + 1))) for place, i in enumerate(ranked)
         }
         assert holm(p) == pytest.approx([naive[i] for i in range(7)])
     assert holm([]).shape == (0,)

@@ -176,10 +176,13 @@ def _placed(cluster: list[float], gap: float) -> list[float]:
     return [middle + offset for offset in _offsets(len(cluster), gap * len(cluster))]
 
 
-def legend(figure: Figure, axes: Axes) -> None:
-    """Names of what is drawn, above the panels."""
+def legend(figure: Figure, axes: Axes, markers: float = 1.0) -> None:
+    """Names of what is drawn, above the panels, with markers that many times as large."""
     handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper left", ncols=6, frameon=False, handletextpad=0.4)
+    figure.legend(
+        handles, names, loc="outside upper left", ncols=6, frameon=False, handletextpad=0.4,
+        markerscale=markers,
+    )  # fmt: skip
 
 
 @contextmanager

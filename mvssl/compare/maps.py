@@ -40,7 +40,7 @@ def embedding_map(comparison: Comparison, methods: Sequence[str]) -> Drawing:
                 {"method": method, "test_track": int(track), "kind": kind, "x": float(x), "y": float(y)}
                 for track, kind, (x, y) in zip(rows_shown, kinds, places, strict=True)
             ]
-        legend(figure, panels[0])
+        legend(figure, panels[0], markers=2.0)
         return finish(rows)
 
 

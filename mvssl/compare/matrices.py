@@ -20,7 +20,7 @@ _LEAST_ROOM = 30  # classes above which cells are too small for a number
 def wins(comparison: Comparison, summary: Summary) -> Drawing:
     """Each row minus each column, coloured where the difference is certain, at two label fractions."""
     count, fractions = len(comparison.methods), comparison.shown_fractions
-    side_by_side = count <= 6
+    side_by_side = count <= 4
     side = 1.2 + (0.62 if side_by_side else 0.42) * count
     shape = (1, len(fractions)) if side_by_side else (len(fractions), 1)
     with drawing(side * shape[0]) as (figure, finish):

@@ -61,6 +61,6 @@ def of_column(metric: Metric) -> str:
     return single.get(metric.name, metric.title.removeprefix("macro "))
 
 
-def ignorance(comparison: Comparison) -> str:
-    """Who gets what is called chance."""
-    return "predicting the mean" if comparison.kind.loss == "squares" else "random scores"
+def ignorance(comparison: Comparison) -> tuple[str, str]:
+    """Who gets what is called chance, and the verb that goes with it."""
+    return ("predicting the mean", "gets") if comparison.kind.loss == "squares" else ("random scores", "get")

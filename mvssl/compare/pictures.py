@@ -29,7 +29,8 @@ def result_pictures(comparison: Comparison, summary: Summary) -> list[Picture]:
                 figures.differences(comparison, summary),
                 "Difference to the best baseline",
                 f"{capital(lead)} of each pretext minus that of the best baseline at the same fraction, with "
-                "95 % paired intervals over test tracks. Above 0 the pretext is better.",
+                "95 % paired intervals over test tracks. Above 0 the pretext is better."
+                f"{' Hollow: fine-tuned.' if comparison.fine_tuned else ''}",
             )
         )
     if any(kind == "group" for kind, _ in summary.chance):

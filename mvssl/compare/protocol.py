@@ -85,7 +85,7 @@ def _metrics(comparison: Comparison, summary: Summary) -> str:
         f"{number(summary.chances[metric.name][MACRO])}."
         for metric in comparison.kind.metrics
     ]
-    return " ".join([*sentences, f"Chance is what {ignorance(comparison)} gets on average."])
+    return " ".join([*sentences, f"Chance is what {' '.join(ignorance(comparison))} on average."])
 
 
 def _intervals(comparison: Comparison, summary: Summary) -> str:

@@ -98,7 +98,7 @@ def _level_rows(comparison: Comparison, summary: Summary, metric: Metric) -> Row
 
 def _chance_row(comparison: Comparison, summary: Summary, metric: Metric) -> tuple[Cell, ...]:
     chance = Cell(number(summary.chances[metric.name][MACRO]), tone="muted")
-    name = Cell(f"{capital(ignorance(comparison))} (chance)", tone="muted")
+    name = Cell(f"{capital(ignorance(comparison)[0])} (chance)", tone="muted")
     return (name, *[chance] * len(comparison.fractions))
 
 

@@ -90,8 +90,8 @@ def legend(comparison: Comparison, summary: Summary) -> str:
         ", and so does the interval over seeds where both have three or more" if _seeded(comparison) else ""
     )
     return (
-        f"{capital(lead.title)} is {meaning(lead, comparison)}; {ignorance(comparison)} "
-        f"{'gets' if comparison.kind.loss == 'squares' else 'get'} {number(summary.chance[MACRO])}. "
+        f"{capital(lead.title)} is {meaning(lead, comparison)}; {' '.join(ignorance(comparison))} "
+        f"{number(summary.chance[MACRO])}. "
         "Brackets hold 95 % intervals over test tracks; a method beats another where the interval of their "
         f"difference lies above 0{seeds}."
     )

@@ -217,6 +217,7 @@ def drawing(height: float) -> Iterator[tuple[Figure, Callable[[Sequence[Row]], D
         svg, png = StringIO(), BytesIO()
         frame: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
         figure.savefig(svg, format="svg", metadata={"Date": None}, **frame)
+        figure.set_layout_engine("none")  # all is in its place by now
         figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None}, **frame)
         return Drawing(svg.getvalue(), png.getvalue(), rows)
 

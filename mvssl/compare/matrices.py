@@ -1,9 +1,11 @@
 """Figures that are matrices: every method against every other, and which classes are taken for which."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PolyCollection
 from numpy.typing import NDArray
 
 from mvssl.compare.comparison import Comparison
@@ -34,13 +36,12 @@ def wins(comparison: Comparison, summary: Summary) -> Drawing:
 def _win_panel(axes: Axes, comparison: Comparison, table: Mapping[tuple[str, str], Contest]) -> None:
     """The most successful method first."""
     order = list(ranking(table, comparison.methods))
+    pairs = [(row, column) for row, column in np.ndindex(len(order), len(order)) if row != column]
+    found = [table[order[row], order[column]] for row, column in pairs]
+    _boxes(axes, pairs, [light(contest.outcome) for contest in found])
     size = 8.5 if len(order) <= 8 else 7
-    for row, method in enumerate(order):
-        for column, other in enumerate(order):
-            if method != other:
-                contest = table[method, other]
-                _box(axes, column, row, light(contest.outcome))
-                axes.text(column, row, signed(contest.gain.value), ha="center", va="center", size=size)
+    for (row, column), contest in zip(pairs, found, strict=True):
+        axes.text(column, row, signed(contest.gain.value), ha="center", va="center", size=size)
     names = [comparison.title(method) for method in order]
     _square(axes, names, names, size=9 if len(order) <= 8 else 8)
 
@@ -80,11 +81,12 @@ def confusion(comparison: Comparison, method: str) -> Drawing:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     with drawing(1.4 + min(0.34 * len(names) + 0.6, 8.0)) as (figure, finish):
         axes = figure.subplots()
-        for row, column in np.ndindex(*shares.shape):
-            share = shares[row, column]
-            _box(axes, column, row, light("series1"), 0.04 + 0.66 * share)
-            if share >= 0.005 and len(names) <= _LEAST_ROOM:
-                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", size=7.5)
+        places = list(np.ndindex(*shares.shape))
+        _boxes(axes, places, [(light("series1"), 0.04 + 0.66 * shares[place]) for place in places])
+        for row, column in places if len(names) <= _LEAST_ROOM else ():
+            if shares[row, column] >= 0.005:
+                text = f"{100 * shares[row, column]:.0f}"
+                axes.text(column, row, text, ha="center", va="center", size=7.5)
         _square(axes, names, names, size=8.5 if len(names) <= _LEAST_ROOM else 6)
         axes.set_ylabel("class")
         axes.set_xlabel("taken for")
@@ -92,7 +94,7 @@ def confusion(comparison: Comparison, method: str) -> Drawing:
         return finish(
             [
                 {"class": names[row], "taken_for": names[column], "count": int(counts[row, column])}
-                for row, column in np.ndindex(*counts.shape)
+                for row, column in places
             ]
         )
 
@@ -112,12 +114,11 @@ def most_confused(comparison: Comparison, method: str) -> str:
     return f"Most often taken for another: {listed(named)}." if named else "No track is taken for another."
 
 
-def _box(axes: Axes, column: float, row: float, colour: str, alpha: float = 1.0) -> None:
-    axes.fill(
-        [column - 0.47, column + 0.47, column + 0.47, column - 0.47],
-        [row - 0.47, row - 0.47, row + 0.47, row + 0.47],
-        color=colour, alpha=alpha, linewidth=0,
-    )  # fmt: skip
+def _boxes(axes: Axes, places: Sequence[tuple[int, ...]], colours: Sequence[Any]) -> None:
+    """Coloured cells at (row, column)."""
+    corners = 0.47 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    boxes = [np.array([column, row]) + corners for row, column in places]
+    axes.add_collection(PolyCollection(boxes, facecolors=colours, linewidths=0))
 
 
 def _square(axes: Axes, rows: Sequence[str], columns: Sequence[str], size: float) -> None:

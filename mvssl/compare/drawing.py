@@ -115,9 +115,10 @@ def pen(comparison: Comparison, method: str) -> Pen:
         return Pen(colour, _BASELINE_LINES[method], 1.6, "o", 3.5, colour, 1.0)
     base = frozen(method)
     marker = _MARKERS[_place(comparison, base) % len(_MARKERS)] if base not in BASELINES else "o"
+    size = 10 if marker == "*" else 6.5
     if method.endswith(FINE_TUNED):
-        return Pen(colour, (0, (4, 2)), 1.8, marker, 6.5, light("paper"), 0.5)
-    return Pen(colour, "-", 2.0, marker, 6.5, colour, 1.0)
+        return Pen(colour, (0, (4, 2)), 1.8, marker, size, light("paper"), 0.5)
+    return Pen(colour, "-", 2.0, marker, size, colour, 1.0)
 
 
 def light(role: str) -> str:

@@ -110,7 +110,7 @@ def differences(comparison: Comparison, summary: Summary) -> Drawing:
                 color=style.colour,
                 markersize=style.size - (1.5 if crowded else -1),
                 markerfacecolor=style.face,
-                markeredgecolor=light("paper") if style.face == style.colour else style.colour,
+                markeredgecolor=style.colour,
                 elinewidth=1.2 if crowded else 2,
                 label=comparison.title(method),
             )

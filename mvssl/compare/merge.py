@@ -110,9 +110,7 @@ def _require_alike(first: _Run, run: _Run) -> None:
             differing.append(name)
     if not np.array_equal(one.targets, other.targets):
         differing.append("labels of the test tracks")
-    if (one.groups is None) != (other.groups is None) or (
-        one.groups is not None and not np.array_equal(one.groups.astype(str), other.groups.astype(str))
-    ):
+    if _groups(one) != _groups(other):
         differing.append("groups of the test tracks")
     differing += [
         f"{name} ({one.config.get(name)} and {other.config.get(name)})"
@@ -123,6 +121,10 @@ def _require_alike(first: _Run, run: _Run) -> None:
         raise ValueError(
             f"{run.folder} cannot go into one report with {first.folder}: {listed(differing)} differ"
         )
+
+
+def _groups(comparison: Comparison) -> list[str] | None:
+    return None if comparison.groups is None else comparison.groups.astype(str).tolist()
 
 
 def _union(runs: Sequence[_Run]) -> tuple[list[MethodScores], list[str]]:

@@ -15,7 +15,8 @@ def percent(fraction: float) -> str:
 
 def number(value: float) -> str:
     """A metric with three decimals; a dash where it is undefined."""
-    return f"{value:.3f}".replace("-", "−") if value == value else "–"
+    text = f"{value:.3f}".replace("-", "−")
+    return "–" if value != value else text.removeprefix("−") if value > -0.0005 else text
 
 
 def interval(estimate: Estimate) -> str:

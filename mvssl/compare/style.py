@@ -43,9 +43,9 @@ th button {
   font: inherit; color: inherit; background: none; border: 0; padding: 0; margin: 0; text-align: inherit;
   cursor: pointer;
 }
-th button::after { content: " \\2195"; color: var(--muted); font-weight: normal; }
-th[aria-sort="ascending"] button::after { content: " \\2191"; color: var(--ink); }
-th[aria-sort="descending"] button::after { content: " \\2193"; color: var(--ink); }
+th button::after { content: "\\00a0\\2195"; color: var(--muted); font-weight: normal; }
+th[aria-sort="ascending"] button::after { content: "\\00a0\\2191"; color: var(--ink); }
+th[aria-sort="descending"] button::after { content: "\\00a0\\2193"; color: var(--ink); }
 .dense { font-size: 0.85rem; }
 .dense th, .dense td { padding-top: 0.3rem; padding-bottom: 0.3rem; }
 .dense th:first-child { white-space: normal; }

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mvssl.compare import drawing, words
+from mvssl.compare import drawing, phrases, words
 from mvssl.compare.document import Cell, Table, to_html, to_markdown
 from mvssl.compare.report import write_report
 from mvssl.compare.results import results_rows, write_results
@@ -105,6 +105,23 @@ def test_every_figure_is_in_the_page_and_beside_the_markdown(good):
     inline = html[html.index("<svg") : html.rindex("</svg>")]
     assert "var(--series1)" in inline
     assert drawing.THEME["series1"][0] not in inline
+
+
+def test_tables_of_tags_can_be_sorted_in_the_page_alone(good):
+    page, html, markdown, _ = good
+    tables = [attributes for tag, attributes in page.elements if tag == "table"]
+    assert sum("data-sortable" in attributes for attributes in tables) == 2 * 2  # fractions × metrics
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert "aria-sort" in script
+    assert 'createElement("button")' in script  # the keyboard reaches it
+    assert "button" not in markdown
+    assert "sortable" not in markdown
+
+
+def test_numbers_are_written_with_a_true_minus_and_no_negative_zero():
+    assert [phrases.number(x) for x in (0.12345, -0.25, -0.0001, float("nan"))] == [
+        "0.123", "−0.250", "0.000", "–"
+    ]  # fmt: skip
 
 
 def test_names_are_data_not_markup(make_comparison, tmp_path):

@@ -11,6 +11,7 @@ from mvssl.registry import Registry
 
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
+    "report": "Make one report of several finished comparisons.",
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "inspect": "Look into a pre-trained encoder: robustness, retrieval, geometry, layers, causes.",
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jsonargparse import ArgumentParser
 
     from mvssl import __version__
-    from mvssl.compare import compare
+    from mvssl.compare import compare, report
     from mvssl.evaluation.files import evaluate_files
     from mvssl.evaluation.inspection import inspect_files
     from mvssl.sheet import write_views
@@ -91,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for option, explained in repeated.items():
             command.add_argument(f"--{option}", action="append", help=explained)
         commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
+    reporter = ArgumentParser(description=SUBCOMMANDS["report"])
+    reporter.add_argument("runs", nargs="+", help="Folders that mvssl compare wrote, of the same corpus.")
+    reporter.add_argument("--out", default="mvssl-report", help="Folder for the report.")
+    commands.add_subcommand("report", reporter, help=SUBCOMMANDS["report"])
+    functions["report"] = report
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
     kinds = [
         "pretexts",

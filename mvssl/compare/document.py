@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass
 from html import escape
 
-from mvssl.compare.figures import themed
-from mvssl.compare.style import CSS
+from mvssl.compare.drawing import Drawing, themed
+from mvssl.compare.style import CSS, SORTING
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Table:
         legend: Explanation under it.
         rule_before: Rows above which a line separates groups.
         role: ``""``, ``"prose"`` for cells of text, set flush left, or ``"dense"`` for many small numbers.
+        sortable: Whether a click on the head of a column sorts the rows by it; HTML only.
     """
 
     head: tuple[Cell, ...]
@@ -73,14 +74,15 @@ class Table:
     legend: str = ""
     rule_before: frozenset[int] = frozenset()
     role: str = ""
+    sortable: bool = False
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: ``svg`` goes into the page, Markdown points to ``figures/<name>.svg``."""
+    """A figure: its SVG goes into the page, Markdown points to ``figures/<name>.svg``."""
 
     name: str
-    svg: str
+    drawing: Drawing
     title: str
     caption: str
 
@@ -106,12 +108,13 @@ Block = Heading | Paragraph | Items | Table | Picture | Code | Details
 def to_html(title: str, subtitle: str, blocks: list[Block]) -> str:
     """One self-contained page that loads nothing."""
     body = "\n".join(_html(block) for block in blocks)
+    script = f"<script>\n{SORTING}</script>\n" if "<table data-sortable" in body else ""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{CSS}</style>\n</head>\n<body>\n<main>\n"
         f'<header><h1>{escape(title)}</h1><p class="subtitle">{escape(subtitle)}</p></header>\n'
-        f"{body}\n</main>\n</body>\n</html>\n"
+        f"{body}\n</main>\n{script}</body>\n</html>\n"
     )
 
 
@@ -126,11 +129,11 @@ def _html(block: Block) -> str:
             return "<ul>\n" + "\n".join(lines) + "\n</ul>"
         case Table():
             return _html_table(block)
-        case Picture(name, svg, title, caption):
+        case Picture(name, drawing, title, caption):
             label = _text(title)
-            drawing = _inline_svg(themed(svg), name, label)
+            svg = _inline_svg(themed(drawing.svg), name, label)
             return (
-                f'<figure id="{name}"><div class="scroll">{drawing}</div>'
+                f'<figure id="{name}"><div class="scroll">{svg}</div>'
                 f"<figcaption><strong>{label}.</strong> {_text(caption)}</figcaption></figure>"
             )
         case Code(text):
@@ -153,7 +156,7 @@ def _html_table(table: Table) -> str:
         lines.append(f'<tr class="rule">{cells}</tr>' if place in table.rule_before else f"<tr>{cells}</tr>")
     caption = f'<p class="caption">{_text(table.caption)}</p>' if table.caption else ""
     legend = f'<p class="small">{_text(table.legend)}</p>' if table.legend else ""
-    kind = f' class="{table.role}"' if table.role else ""
+    kind = (" data-sortable" if table.sortable else "") + (f' class="{table.role}"' if table.role else "")
     return (
         f'{caption}<div class="scroll" tabindex="0"><table{kind}>{head}'
         "<tbody>\n" + "\n".join(lines) + f"\n</tbody></table></div>{legend}"

@@ -1,5 +1,6 @@
 """Runs the grid: every method with every seed, one resumable cell each, then the report."""
 
+import hashlib
 import inspect
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mvssl.compare.comparison import Comparison, MethodScores
+from mvssl.compare.comparison import FINE_TUNED, Comparison, MethodScores
 from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
@@ -28,6 +29,7 @@ from mvssl.evaluation import (
     evaluate,
     extract_embeddings,
     mel_statistics,
+    robustness,
     save_subsets,
 )
 from mvssl.evaluation.supervised import SupervisedRecipe, train_on_subsets
@@ -39,8 +41,7 @@ from mvssl.training.run import environment, write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short
 
-SCORES, EMBEDDINGS, CELL = "scores.npy", "embeddings.npy", "cell.json"
-FINETUNED = "-finetuned"  # behind the name of the pretext whose encoder is fine-tuned
+SCORES, EMBEDDINGS, ROBUSTNESS, CELL = "scores.npy", "embeddings.npy", "robustness.json", "cell.json"
 SUBSET_SEED = 0  # the same label subsets for every method and seed: differences are paired
 
 
@@ -63,6 +64,7 @@ def compare(
     learning_rate: float | None = None,
     supervised_crops: int = 10_000,
     finetune: bool = False,
+    robustness: bool = False,
     precision: Precision = "auto",
     prepare: bool = False,
     out: str = "mvssl-compare",
@@ -96,6 +98,8 @@ def compare(
             does fine-tuning see, too.
         finetune: Also train each pre-trained encoder on with the labels of every subset, as the supervised
             baseline trains a new one.
+        robustness: Also judge the probes of frozen encoders on damaged test tracks (noise, pitch, low-pass,
+            MP3), which takes some minutes each; of the first seed.
         precision: Of the encoder in training: auto, fp32 or bf16.
         prepare: Decode every file once, into 16-bit WAV files under ``out`` (1.9 MB a minute at 16 kHz):
             much faster for MP3s.
@@ -221,7 +225,7 @@ class Grid:
         Mel statistics have no weights, hence no seed but the first.
         """
         seeds, names = self.settings.seeds, self.settings.pretexts
-        tuned = tuple(name + FINETUNED for name in names) if self.settings.finetune else ()
+        tuned = tuple(name + FINE_TUNED for name in names) if self.settings.finetune else ()
         pairs = [(method, seed) for method in (*names, *tuned, "random") for seed in seeds]
         pairs += [("mel_statistics", seeds[0]), *(("supervised", seed) for seed in seeds)]
         return [self._cell(method, seed) for method, seed in pairs]
@@ -233,7 +237,7 @@ class Grid:
         runners: dict[str, Callable[[Cell], None]] = {
             "random": self._random, "mel_statistics": self._mel_statistics, "supervised": self._supervised
         }  # fmt: skip
-        other = self._finetuned if cell.method.endswith(FINETUNED) else self._pretext
+        other = self._finetuned if cell.method.endswith(FINE_TUNED) else self._pretext
         runners.get(cell.method, other)(cell)
 
     def _encoder(self, seed: int) -> Encoder:
@@ -280,6 +284,11 @@ class Grid:
             encode.to(default_device()), self.corpus, seconds=self.seconds, sample_rate=self.sample_rate
         )
         cell.keep(EMBEDDINGS, embeddings.pooled()[self.rows["test"]].astype(np.float16))
+        if self.settings.robustness and cell.seed == self.settings.seeds[0]:
+            found = robustness(
+                encode, self.corpus, seconds=self.seconds, sample_rate=self.sample_rate, progress=True
+            )
+            write_json(cell.folder / ROBUSTNESS, [*found.curves()])
         return evaluate(embeddings, self.corpus, subsets=self.subsets).results["linear"].scores
 
     def _supervised(self, cell: Cell) -> None:
@@ -288,7 +297,7 @@ class Grid:
         self._train_with_labels(cell, lambda: create_encoder(s.encoder), recipe, "Supervised from scratch")
 
     def _finetuned(self, cell: Cell) -> None:
-        s, name = self.settings, cell.method.removesuffix(FINETUNED)
+        s, name = self.settings, cell.method.removesuffix(FINE_TUNED)
         pretext = self._cell(name, cell.seed)
         if "diverged" in pretext.facts():
             cell.finish(None, diverged=f"{name} left no encoder to start from")
@@ -344,11 +353,26 @@ class Grid:
             },
             notes=tuple(self._notes(facts)),
             titles=self._titles(),
+            task=corpus.task,
+            embeddings={
+                cell.method: np.load(cell.folder / EMBEDDINGS)
+                for cell in kept
+                if cell.seed == s.seeds[0] and (cell.folder / EMBEDDINGS).is_file()
+            },
+            robustness={
+                cell.method: json.loads((cell.folder / ROBUSTNESS).read_text(encoding="utf-8"))
+                for cell in kept
+                if (cell.folder / ROBUSTNESS).is_file()
+            },
+            fingerprints={
+                "corpus": json.loads((self.out / "corpus.json").read_text())["fingerprint"],
+                "label subsets": _digest(self.out / "subsets.json"),
+            },
         )  # fmt: skip
 
     def _titles(self) -> dict[str, str]:
         titles = {name: pretexts.entry(name).target.__name__ for name in self.settings.pretexts}
-        return titles | {name + FINETUNED: f"{title}, fine-tuned" for name, title in titles.items()}
+        return titles | {name + FINE_TUNED: f"{title}, fine-tuned" for name, title in titles.items()}
 
     def _corpus_facts(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
         corpus = self.corpus
@@ -376,7 +400,7 @@ class Grid:
         if any(fact.get("stopped_by_clock") for fact in facts.values()):
             notes.append("Training was stopped by the clock: the same command gives other numbers elsewhere.")
         for (method, seed), fact in facts.items():
-            if "diverged" in fact and not method.endswith(FINETUNED):
+            if "diverged" in fact and not method.endswith(FINE_TUNED):
                 notes.append(f"{method} with seed {seed} diverged and is left out: {fact['diverged']}.")
             if fact.get("collapse"):
                 notes.append(f"{method} with seed {seed} {fact['collapse']}.")
@@ -396,6 +420,10 @@ class Grid:
 
 def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _digest(path: Path) -> str:
+    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:

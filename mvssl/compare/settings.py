@@ -45,6 +45,7 @@ class Settings:
     learning_rate: float | None
     supervised_crops: int
     finetune: bool
+    robustness: bool
     precision: Precision
     prepare: bool
 

@@ -1,6 +1,6 @@
-"""The look of a report's page: one style sheet, for light, dark, narrow and printed."""
+"""The look of a report's page: one style sheet, for light, dark, narrow and printed, and one small script."""
 
-from mvssl.compare.figures import THEME
+from mvssl.compare.drawing import THEME
 
 _RULES = """
 * { box-sizing: border-box; }
@@ -39,6 +39,13 @@ tbody tr.rule > * { border-top: 1px solid var(--muted); }
 thead + tbody tr:last-child > * { border-bottom: 1px solid var(--ink); }
 th:last-child, td:last-child { padding-right: 1rem; }
 thead th { white-space: normal; }
+th button {
+  font: inherit; color: inherit; background: none; border: 0; padding: 0; margin: 0; text-align: inherit;
+  cursor: pointer;
+}
+th button::after { content: "\\00a0\\2195"; color: var(--muted); font-weight: normal; }
+th[aria-sort="ascending"] button::after { content: "\\00a0\\2191"; color: var(--ink); }
+th[aria-sort="descending"] button::after { content: "\\00a0\\2193"; color: var(--ink); }
 .dense { font-size: 0.85rem; }
 .dense th, .dense td { padding-top: 0.3rem; padding-bottom: 0.3rem; }
 .dense th:first-child { white-space: normal; }
@@ -83,7 +90,8 @@ pre {
   table { font-size: 8.5pt; }
   .dense { font-size: 7pt; }
   th, td { padding: 0.25rem 0 0.25rem 0.5rem; }
-  figure svg { min-width: 0; max-width: 16cm; }
+  figure svg { min-width: 0; max-width: 16cm; max-height: 22cm; }
+  th button::after { content: "" !important; }
 }
 """
 
@@ -99,3 +107,32 @@ CSS = (
     f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(1)} }} }}\n{_RULES.lstrip()}"
 )
 """The whole style sheet."""
+
+SORTING = """
+for (const table of document.querySelectorAll("table[data-sortable]")) {
+  const body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells];
+  const number = (cell) => {
+    const found = cell.textContent.replace("\u2212", "-").match(/^-?\\d+(\\.\\d+)?/);
+    return found ? Number(found[0]) : -Infinity;
+  };
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const names = column === 0;
+      const before = head.getAttribute("aria-sort");
+      const up = before ? before === "descending" : names;
+      heads.forEach((other) => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const order = (one, other) => names
+        ? one.cells[0].textContent.localeCompare(other.cells[0].textContent)
+        : number(one.cells[column]) - number(other.cells[column]) || 0;
+      body.append(...[...body.rows].sort((one, other) => (up ? 1 : -1) * order(one, other)));
+    });
+  });
+}
+""".lstrip()
+"""Makes the heads of sortable tables buttons that sort the rows; without it they stay plain heads."""

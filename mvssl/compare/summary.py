@@ -5,51 +5,18 @@ test tracks; every method sees the same resampled tracks, so that differences ar
 they move with another draw of the labelled tracks, or with another seed of the training.
 """
 
-import csv
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mvssl.compare.comparison import Comparison
-from mvssl.evaluation import (
-    Difference,
-    average_precision,
-    bootstrap_metric,
-    chance_ap,
-    interval,
-    macro,
-    resample_weights,
-    roc_auc,
-)
+from mvssl.compare.pairs import Contest, Gain, contests, gains
+from mvssl.compare.sampling import MACRO, Array, Sample, Scope, chances, samples_of, scopes_of
+from mvssl.evaluation import interval, resample_weights
+from mvssl.evaluation.tasks import Metric
 
-Scope = tuple[str, str]
-"""What a number is about: (``"macro"``, ``""``), (``"group"``, name) or (``"tag"``, name)."""
-
-MACRO: Scope = ("macro", "")
-METRICS = {"ap": average_precision, "roc_auc": roc_auc}
-PROBE = "linear"
 _SEED = 0
-
-Array = NDArray[np.float64]
-
-
-class Row(NamedTuple):
-    """One line of ``results.csv``. ``tag`` is ``"macro"`` for the mean over tags."""
-
-    method: str
-    seed: int
-    encoder: str
-    probe: str
-    fraction: float
-    repeat: int
-    tag: str
-    metric: str
-    value: float
 
 
 @dataclass(frozen=True)
@@ -62,10 +29,10 @@ class Estimate:
         high: Upper end of it.
         draw_sd: Standard deviation over draws of labelled tracks, pooled over seeds; ``None`` with one draw.
         seed_sd: Standard deviation over seeds of the mean over draws; ``None`` with one seed.
-        versus: Difference to every baseline but itself.
+        versus: Difference to every baseline but itself, paired.
         baseline: The baseline with the highest mean here; ``None`` without baselines.
         best: Whether no method has a higher mean here.
-        tied: Whether it is not the best, but the paired interval of the best minus this contains 0.
+        tied: Whether it is not the best, but the best does not beat it for certain.
     """
 
     mean: float
@@ -73,13 +40,13 @@ class Estimate:
     high: float
     draw_sd: float | None
     seed_sd: float | None
-    versus: Mapping[str, Difference]
+    versus: Mapping[str, Gain]
     baseline: str | None
     best: bool
     tied: bool
 
     @property
-    def gain(self) -> Difference | None:
+    def gain(self) -> Gain | None:
         """Difference to the best baseline; ``None`` for that baseline itself."""
         return self.versus.get(self.baseline) if self.baseline else None
 
@@ -92,7 +59,7 @@ class LabelSaving:
     fraction: float
     baseline: str
     baseline_fraction: float
-    difference: Difference
+    difference: Gain
 
 
 @dataclass(frozen=True)
@@ -101,59 +68,36 @@ class Summary:
 
     Attributes:
         estimates: By (method, fraction, metric, scope).
-        chance: AP that random scores get, by scope.
-        positives: Test tracks that carry each tag.
+        contests: Per fraction, by (method, other method): the first against the second, by the lead metric.
+        chances: Per metric, what predictions that know nothing get, by scope.
+        positives: Test tracks that carry each tag; of numbers, all of them.
         undefined: Per metric, the tags for which it does not exist on this test set.
         saving: The largest saving of labels by a pretext, if there is one.
         resamples: Number of bootstrap resamples.
+        lead: Name of the metric that leads.
     """
 
     estimates: Mapping[tuple[str, float, str, Scope], Estimate]
-    chance: Mapping[Scope, float]
+    contests: Mapping[float, Mapping[tuple[str, str], Contest]]
+    chances: Mapping[str, Mapping[Scope, float]]
     positives: Mapping[str, int]
     undefined: Mapping[str, tuple[str, ...]]
     saving: LabelSaving | None
     resamples: int
+    lead: str
 
-    def at(self, method: str, fraction: float, metric: str = "ap", scope: Scope = MACRO) -> Estimate:
-        """The estimate of one cell of a table."""
-        return self.estimates[method, fraction, metric, scope]
+    @property
+    def chance(self) -> Mapping[Scope, float]:
+        """What predictions that know nothing get by the lead metric."""
+        return self.chances[self.lead]
 
-    def best(self, methods: tuple[str, ...], fraction: float, metric: str = "ap") -> str | None:
-        """The method with the highest macro mean among some; ``None`` among none."""
-        return max(methods, key=lambda method: self.at(method, fraction, metric).mean, default=None)
+    def at(self, method: str, fraction: float, metric: str | None = None, scope: Scope = MACRO) -> Estimate:
+        """The estimate of one cell of a table; by the lead metric if none is named."""
+        return self.estimates[method, fraction, metric or self.lead, scope]
 
-
-def results_rows(comparison: Comparison) -> list[Row]:
-    """Every metric of every cell, per tag and macro, in sorted order.
-
-    A tag for which a metric is undefined (no positive test track, or no negative one) has the value NaN and
-    takes no part in the macro mean.
-    """
-    encoder = str(comparison.config.get("encoder", ""))
-    rows = []
-    for entry in comparison.scores:
-        for (fraction, repeat), scores in zip(comparison.cells, entry.scores, strict=True):
-            for metric, measure in METRICS.items():
-                values = measure(scores, comparison.targets)
-                named = [*zip(comparison.vocabulary, values, strict=True), ("macro", macro(values))]
-                for tag, value in named:
-                    place = (entry.method, entry.seed, encoder, PROBE, float(fraction), repeat)
-                    rows.append(Row(*place, tag, metric, float(value)))
-    return sorted(rows, key=_place)
-
-
-def _place(row: Row) -> tuple[object, ...]:
-    return row[:-1]
-
-
-def write_results(path: Path, rows: list[Row]) -> None:
-    """Writes rows as CSV, sorted, each number with the digits that give it back exactly."""
-    ordered = sorted(rows, key=_place)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row._fields)
-        writer.writerows(ordered)  # floats are written by repr
+    def best(self, methods: tuple[str, ...], fraction: float) -> str | None:
+        """The method with the highest macro mean among some, by the lead metric; ``None`` among none."""
+        return max(methods, key=lambda method: self.at(method, fraction).mean, default=None)
 
 
 def summarise(comparison: Comparison, resamples: int = 1000) -> Summary:
@@ -164,87 +108,40 @@ def summarise(comparison: Comparison, resamples: int = 1000) -> Summary:
         resamples: Test-set resamples behind each interval; the same ones for every method.
     """
     weights = resample_weights(len(comparison.targets), resamples, _SEED, comparison.groups)
-    scopes = _scopes(comparison)
+    scopes, task = scopes_of(comparison), comparison.kind
     estimates: dict[tuple[str, float, str, Scope], Estimate] = {}
-    by_ap: dict[tuple[str, float], _Sample] = {}
-    for metric in METRICS:
+    by_lead: dict[float, dict[str, Sample]] = {}
+    for metric in task.metrics:
         for fraction in comparison.fractions:
-            samples = _samples(comparison, fraction, metric, weights, scopes)
+            samples = samples_of(comparison, fraction, metric, weights, scopes)
             for method, row in _estimates(samples, comparison.baselines).items():
                 for scope, estimate in zip(scopes, row, strict=True):
-                    estimates[method, fraction, metric, scope] = estimate
-            if metric == "ap":
-                by_ap |= {(method, fraction): sample for method, sample in samples.items()}
-    chance = _scoped(chance_ap(comparison.targets), scopes)
+                    estimates[method, fraction, metric.name, scope] = estimate
+            if metric is task.lead:
+                by_lead[fraction] = samples
     return Summary(
         estimates,
-        dict(zip(scopes, chance.tolist(), strict=True)),
-        dict(zip(comparison.vocabulary, comparison.targets.sum(axis=0).tolist(), strict=True)),
-        {metric: _undefined(comparison, metric) for metric in METRICS},
-        _saving(comparison, by_ap),
+        {fraction: contests(samples, comparison.units) for fraction, samples in by_lead.items()},
+        {metric.name: chances(metric, comparison, scopes) for metric in task.metrics},
+        _positives(comparison),
+        {metric.name: _undefined(comparison, metric) for metric in task.metrics},
+        _saving(comparison, by_lead),
         resamples,
+        task.lead.name,
     )
 
 
-class _Sample(NamedTuple):
-    """One method at one fraction by one metric; the last axis of all are the scopes, macro first."""
-
-    values: Array  # (seeds, repeats, scopes)
-    mean: Array  # (scopes,)
-    resampled: Array  # (resamples, scopes), the mean over seeds and repeats of each
-
-
-def _scopes(comparison: Comparison) -> dict[Scope, NDArray[np.int64]]:
-    """Places in the vocabulary of the tags of each scope."""
-    place = {tag: index for index, tag in enumerate(comparison.vocabulary)}
-    scopes = {MACRO: np.arange(len(place))}
-    for name, tags in comparison.tag_groups.items():
-        if members := [place[tag] for tag in tags if tag in place]:
-            scopes["group", name] = np.array(members)
-    return scopes | {("tag", tag): np.array([index]) for tag, index in place.items()}
-
-
-def _scoped(values: Array, scopes: Mapping[Scope, NDArray[np.int64]]) -> Array:
-    """(..., tags) to (..., scopes)."""
-    return np.stack([macro(values[..., tags]) for tags in scopes.values()], axis=-1)
-
-
-def _samples(
-    comparison: Comparison,
-    fraction: float,
-    metric: str,
-    weights: NDArray,
-    scopes: Mapping[Scope, NDArray[np.int64]],
-) -> dict[str, _Sample]:
-    """Every method at one fraction, in parallel: NumPy frees the interpreter while it sums."""
-    cells = [place for place, cell in enumerate(comparison.cells) if cell[0] == fraction]
-    measure, targets = METRICS[metric], comparison.targets
-
-    def sample(method: str) -> _Sample:
-        runs = [entry.scores[cells] for entry in comparison.scores if entry.method == method]
-        values = _scoped(np.array([[measure(scores, targets) for scores in run] for run in runs]), scopes)
-        # Which tags are undefined depends on the resample alone, so means over runs and over tags commute.
-        resampled = [bootstrap_metric(measure, run, targets, weights).mean(axis=0) for run in runs]
-        return _Sample(values, values.mean(axis=(0, 1)), _scoped(np.mean(resampled, axis=0), scopes))
-
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(comparison.methods, pool.map(sample, comparison.methods), strict=True))
-
-
-def _estimates(samples: Mapping[str, _Sample], baselines: tuple[str, ...]) -> dict[str, list[Estimate]]:
+def _estimates(samples: Mapping[str, Sample], baselines: tuple[str, ...]) -> dict[str, list[Estimate]]:
     """Per method, one estimate per scope."""
     methods = tuple(samples)
     means = np.array([sample.mean for sample in samples.values()])
-    leaders = np.argmax(means, axis=0)
+    leaders = [methods[place] for place in np.argmax(means, axis=0)]
     strongest = np.argmax([samples[name].mean for name in baselines], axis=0) if baselines else None
-    everywhere = np.arange(means.shape[1])
-    resampled = np.array([sample.resampled for sample in samples.values()])
-    top = _Sample(np.empty(0), means[leaders, everywhere], resampled[leaders, :, everywhere].T)
     table = {}
     for method, sample in samples.items():
         low, high = interval(sample.resampled, estimate=sample.mean)
-        behind = _differences(top, sample)
-        versus = {name: _differences(sample, samples[name]) for name in baselines if name != method}
+        behind = {leader: gains(samples[leader], sample) for leader in set(leaders)}
+        versus = {name: gains(sample, samples[name]) for name in baselines if name != method}
         draw_sd, seed_sd = _draw_spread(sample.values), _seed_spread(sample.values)
         table[method] = [
             Estimate(
@@ -255,19 +152,12 @@ def _estimates(samples: Mapping[str, _Sample], baselines: tuple[str, ...]) -> di
                 seed_sd=None if seed_sd is None else float(seed_sd[at]),
                 versus={name: column[at] for name, column in versus.items()},
                 baseline=None if strongest is None else baselines[strongest[at]],
-                best=bool(np.isfinite(means[0, at])) and methods[leaders[at]] == method,
-                tied=methods[leaders[at]] != method and behind[at].low <= 0,
+                best=bool(np.isfinite(sample.mean[at])) and leader == method,
+                tied=leader != method and bool(np.isfinite(sample.mean[at])) and not behind[leader][at].above,
             )
-            for at in everywhere
+            for at, leader in enumerate(leaders)
         ]
     return table
-
-
-def _differences(one: _Sample, other: _Sample) -> list[Difference]:
-    """One minus the other, per scope."""
-    values = one.mean - other.mean
-    low, high = interval(one.resampled - other.resampled, estimate=values)
-    return [Difference(*map(float, numbers)) for numbers in zip(values, low, high, strict=True)]
 
 
 def _draw_spread(values: Array) -> Array | None:
@@ -278,12 +168,18 @@ def _seed_spread(values: Array) -> Array | None:
     return values.mean(axis=1).std(axis=0, ddof=1) if values.shape[0] > 1 else None
 
 
-def _undefined(comparison: Comparison, metric: str) -> tuple[str, ...]:
-    values = METRICS[metric](np.zeros(comparison.targets.shape), comparison.targets)
+def _positives(comparison: Comparison) -> dict[str, int]:
+    targets = comparison.targets
+    counts = targets.sum(axis=0) if targets.dtype == bool else np.isfinite(targets).sum(axis=0)
+    return dict(zip(comparison.vocabulary, counts.tolist(), strict=True))
+
+
+def _undefined(comparison: Comparison, metric: Metric) -> tuple[str, ...]:
+    values = metric.of_columns(np.zeros(comparison.targets.shape), comparison.targets, None)
     return tuple(tag for tag, value in zip(comparison.vocabulary, values, strict=True) if np.isnan(value))
 
 
-def _saving(comparison: Comparison, by_ap: Mapping[tuple[str, float], _Sample]) -> LabelSaving | None:
+def _saving(comparison: Comparison, by_lead: Mapping[float, Mapping[str, Sample]]) -> LabelSaving | None:
     """The pretext that does with the smallest share of the labels what every baseline needs more for."""
     if not comparison.baselines:
         return None
@@ -291,10 +187,10 @@ def _saving(comparison: Comparison, by_ap: Mapping[tuple[str, float], _Sample]) 
     found: list[tuple[float, float, LabelSaving]] = []
     for method in comparison.pretexts:
         for few in fractions:
-            sample = by_ap[method, few]
+            sample = by_lead[few][method]
             for many in fractions:
-                _, baseline = max((by_ap[name, many].mean[0], name) for name in comparison.baselines)
-                difference = _differences(sample, by_ap[baseline, many])[0]
+                _, baseline = max((by_lead[many][name].mean[0], name) for name in comparison.baselines)
+                difference = gains(sample, by_lead[many][baseline])[0]
                 if not difference.value >= 0:
                     break  # with this many labels a baseline is better
                 share = sum(labels[few]) / max(sum(labels[many]), 1)

@@ -1,13 +1,27 @@
 """The answer of a comparison in words, generated from its numbers.
 
-A method *beats* another only where the whole 95 % interval of their paired difference is above 0.
+A method *beats* another only where the whole 95 % interval of their paired difference is above 0 and, with
+three seeds or more, that over seeds as well.
 """
 
-from collections.abc import Sequence
 from itertools import groupby
 
-from mvssl.compare.comparison import Comparison
-from mvssl.compare.summary import MACRO, Estimate, Summary
+from mvssl.compare.comparison import Comparison, frozen
+from mvssl.compare.pairs import MIN_SEEDS, Gain, ranking
+from mvssl.compare.phrases import (
+    capital,
+    ignorance,
+    interval,
+    listed,
+    many,
+    meaning,
+    number,
+    percent,
+    signed,
+    signed_interval,
+)
+from mvssl.compare.sampling import MACRO
+from mvssl.compare.summary import Estimate, Summary
 from mvssl.evaluation import Difference
 
 _BASELINES = {
@@ -18,44 +32,9 @@ _BASELINES = {
 _FEW_GROUPS = 20
 
 
-def percent(fraction: float) -> str:
-    """A fraction as text: ``5 %``."""
-    return f"{100 * fraction:.3g}\u00a0%"
-
-
-def number(value: float) -> str:
-    """A metric with three decimals; a dash where it is undefined."""
-    return f"{value:.3f}" if value == value else "–"
-
-
-def interval(estimate: Estimate) -> str:
-    """The 95 % interval of an estimate: ``[0.412, 0.470]``."""
-    return f"[{number(estimate.low)},\u00a0{number(estimate.high)}]"
-
-
-def signed(value: float) -> str:
-    """A difference with its sign: ``+0.021``, ``−0.004``."""
-    text = f"{abs(value):.3f}"
-    return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
-
-
-def signed_interval(difference: Difference) -> str:
-    """The 95 % interval of a difference."""
-    return f"[{signed(difference.low)},\u00a0{signed(difference.high)}]"
-
-
-def listed(names: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
 def _name(comparison: Comparison, method: str) -> str:
     """A method within a sentence."""
     return _BASELINES.get(method) or comparison.title(method)
-
-
-def _capital(sentence: str) -> str:
-    return sentence[0].upper() + sentence[1:]
 
 
 def headline(comparison: Comparison, summary: Summary) -> str:
@@ -72,7 +51,7 @@ def headline(comparison: Comparison, summary: Summary) -> str:
             pretext=_name(comparison, pretext), baseline=_name(comparison, baseline)
         )
         clauses.append(f"{clause} with {listed([percent(entry[3]) for entry in run])} of the labels")
-    return _capital("; ".join(clauses) + ".")
+    return capital("; ".join(clauses) + ".")
 
 
 _CLAUSES = {
@@ -99,18 +78,28 @@ def _verdict(comparison: Comparison, summary: Summary, fraction: float) -> tuple
     return kind, leader, summary.at(leader, fraction).baseline or ""
 
 
-def _gain(estimate: Estimate) -> Difference:
+def _gain(estimate: Estimate) -> Gain:
     assert estimate.gain is not None  # a pretext is never its own best baseline
     return estimate.gain
 
 
 def legend(comparison: Comparison, summary: Summary) -> str:
     """What the numbers of the findings are."""
-    return (
-        f"mAP is average precision, the mean over {len(comparison.vocabulary)} tags; random scores get "
-        f"{number(summary.chance[MACRO])}. Brackets hold 95 % intervals over test tracks; a method beats "
-        "another where the interval of their difference lies above 0."
+    lead = comparison.kind.lead
+    seeds = (
+        ", and so does the interval over seeds where both have three or more" if _seeded(comparison) else ""
     )
+    return (
+        f"{capital(lead.title)} is {meaning(lead, comparison)}; {' '.join(ignorance(comparison))} "
+        f"{number(summary.chance[MACRO])}. "
+        "Brackets hold 95 % intervals over test tracks; a method beats another where the interval of their "
+        f"difference lies above 0{seeds}."
+    )
+
+
+def _seeded(comparison: Comparison) -> bool:
+    """Whether two methods may have an interval over seeds."""
+    return any(len(comparison.seeds(method)) >= MIN_SEEDS for method in comparison.methods)
 
 
 def findings(comparison: Comparison, summary: Summary) -> list[tuple[str, str]]:
@@ -118,7 +107,10 @@ def findings(comparison: Comparison, summary: Summary) -> list[tuple[str, str]]:
     if not comparison.pretexts or not comparison.baselines:
         return []
     found = [_at_fraction(comparison, summary, fraction) for fraction in comparison.fractions]
+    if tuned := _fine_tuned(comparison, summary):
+        found.append(("Frozen, fine-tuned or from scratch:", tuned))
     found.append(("Saving of labels:", _saving(comparison, summary)))
+    found.append(("All against all:", _wins(comparison, summary)))
     if unlearned := _not_above_random(comparison, summary):
         found.append(("No sign of learning:", unlearned))
     return found
@@ -129,9 +121,9 @@ def _at_fraction(comparison: Comparison, summary: Summary, fraction: float) -> t
     estimate = summary.at(pretext, fraction)
     gain = _gain(estimate)
     name, other = _name(comparison, pretext), _name(comparison, baseline)
-    level = f"mAP {number(estimate.mean)} {interval(estimate)}"
+    level = f"{comparison.kind.lead.title} {number(estimate.mean)} {interval(estimate)}"
     base = number(summary.at(baseline, fraction).mean)
-    size = f"{signed(gain.value)} {signed_interval(gain)}"
+    size = f"{_size(gain)}{_over_seeds(gain)}"
     if kind == "above":
         text = f"{name} scores {level}, {size} over the best baseline, {other} ({base})."
     elif kind == "below":
@@ -141,29 +133,77 @@ def _at_fraction(comparison: Comparison, summary: Summary, fraction: float) -> t
             f"the best pretext, {name}, scores {level} and is not distinguishable from the best baseline, "
             f"{other} ({base}), a difference of {size}."
         )
+    if kind != "level" and summary.contests[fraction][pretext, baseline].outcome == "undecided":
+        text += " Corrected for the number of all pairs of methods, this difference is not certain."
     best = summary.best(comparison.methods, fraction)
     tied = [_name(comparison, m) for m in comparison.methods if summary.at(m, fraction).tied]
     if best and tied:
         text += f" Not distinguishable from {_name(comparison, best)}, the highest mean: {listed(tied)}."
-    return f"{percent(fraction)} of the labels ({comparison.labelled(fraction)} tracks):", _capital(text)
+    return f"{percent(fraction)} of the labels ({comparison.labelled(fraction)} tracks):", capital(text)
+
+
+def _size(difference: Difference) -> str:
+    return f"{signed(difference.value)} {signed_interval(difference)}"
+
+
+def _over_seeds(gain: Gain) -> str:
+    return f" (over seeds {signed_interval(gain.over_seeds)})" if gain.over_seeds else ""
+
+
+def _fine_tuned(comparison: Comparison, summary: Summary) -> str:
+    """The best fine-tuned encoder beside the same frozen, and beside training from scratch."""
+    clauses = []
+    for fraction in comparison.shown_fractions:
+        tuned = summary.best(comparison.fine_tuned, fraction)
+        if tuned is None:
+            return ""
+        clause = (
+            f"with {percent(fraction)} of the labels {_name(comparison, tuned)}, scores "
+            f"{number(summary.at(tuned, fraction).mean)}"
+        )
+        rivals = {frozen(tuned): "frozen", "supervised": "from scratch"}
+        clauses.append(
+            ", ".join([clause, *(
+                f"{name} {number(summary.at(rival, fraction).mean)} (fine-tuned minus that: "
+                f"{_size(summary.contests[fraction][tuned, rival].gain)})"
+                for rival, name in rivals.items()
+                if rival in comparison.methods
+            )])
+        )  # fmt: skip
+    return capital("; ".join(clauses) + ".")
 
 
 def _saving(comparison: Comparison, summary: Summary) -> str:
     saving = summary.saving
     if saving is None:
         return "No pretext does with fewer labels what the best baseline does with more."
-    few, many = (
+    few, more = (
         summary.at(saving.method, saving.fraction),
         summary.at(saving.baseline, saving.baseline_fraction),
     )
-    difference = f"{signed(saving.difference.value)} {signed_interval(saving.difference)}"
     return (
         f"{comparison.title(saving.method)} with {percent(saving.fraction)} of the labels "
         f"({comparison.labelled(saving.fraction)} tracks) reaches what the best baseline, "
         f"{_name(comparison, saving.baseline)}, needs {percent(saving.baseline_fraction)} "
         f"({comparison.labelled(saving.baseline_fraction)} tracks) for: {number(few.mean)} against "
-        f"{number(many.mean)}, a difference of {difference}."
+        f"{number(more.mean)}, a difference of {_size(saving.difference)}."
     )
+
+
+def _wins(comparison: Comparison, summary: Summary) -> str:
+    """How many of all pairs are decided, and who has the best balance."""
+    clauses = []
+    for fraction in comparison.shown_fractions:
+        table = summary.contests[fraction]
+        decided = sum(contest.outcome == "win" for contest in table.values())
+        clause = (
+            f"with {percent(fraction)} of the labels {decided} of {many(len(table) // 2, 'pair')} are decided"
+        )
+        leader, (won, lost) = next(iter(ranking(table, comparison.methods).items()))
+        if decided:
+            clause += f", and {_name(comparison, leader)} wins {won} and loses {lost}, the best balance"
+        clauses.append(clause)
+    return capital("; ".join(clauses) + ".")
 
 
 def _not_above_random(comparison: Comparison, summary: Summary) -> str:
@@ -190,67 +230,6 @@ def cautions(comparison: Comparison) -> list[str]:
             f"{listed(single)} {'was' if len(single) == 1 else 'were'} pre-trained with one seed only: how "
             "much another seed would change the numbers is not known, and no interval here covers it."
         )
-    if comparison.groups is not None and (count := len(set(comparison.groups.tolist()))) < _FEW_GROUPS:
-        notes.append(f"The test tracks come from {count} groups only: intervals are rough.")
+    if comparison.groups is not None and comparison.units < _FEW_GROUPS:
+        notes.append(f"The test tracks come from {comparison.units} groups only: intervals are rough.")
     return notes
-
-
-def protocol(comparison: Comparison, summary: Summary) -> list[tuple[str, str]]:
-    """How it was measured, as (keyword, explanation)."""
-    draws = max(repeat for _, repeat in comparison.cells) + 1
-    units = "tracks" if comparison.groups is None else "groups of tracks, such as those of one artist,"
-    seeds = max((len(comparison.seeds(method)) for method in comparison.pretexts), default=0)
-    known = f"taken from {seeds} seeds" if seeds > 1 else "not known with a single pre-training seed"
-    return [
-        ("Splits.", _SPLITS if comparison.groups is None else f"{_SPLITS} {_GROUPED}"),
-        ("Pre-training.", _PRETRAINING),
-        (
-            "Labels.",
-            f"Each reduced fraction of the training tracks is drawn {draws} time{'s' * (draws > 1)} from "
-            "fixed seeds. Within a draw larger subsets contain the smaller ones, and every method gets the "
-            "same tracks. Every tag keeps a positive and a negative track, for which a small subset may be "
-            "enlarged: the heads of the tables give the numbers really used.",
-        ),
-        ("Probe.", _PROBE),
-        ("Baselines.", _BASELINES_EXPLAINED),
-        (
-            "Metrics.",
-            "mAP is average precision and ROC-AUC the area under the ROC curve, each the mean over tags. "
-            f"Chance is what random scores get: mAP {number(summary.chance[MACRO])}, ROC-AUC 0.5.",
-        ),
-        (
-            "Test-bootstrap intervals.",
-            f"The test {units} are resampled {summary.resamples} times, the same for every method, and "
-            "metrics are averaged over draws and seeds within each resample. Resampling as such raises "
-            "average precision a little; that shift is taken off. The intervals say how numbers would move "
-            "with other test tracks, and nothing about another training.",
-        ),
-        ("Differences.", _DIFFERENCES),
-        (
-            "Spreads.",
-            "Over draws: how a result moves with other labelled tracks. Over seeds: how it moves with "
-            f"another pre-training, {known}.",
-        ),
-    ]
-
-
-_SPLITS = "Every track is in one of training, validation and test."
-_GROUPED = "All tracks of a group, such as an artist, are in the same one."
-_PRETRAINING = "Each pretext trains its encoder on the audio of the training tracks without looking at a tag."
-_PROBE = (
-    "The encoder is frozen. A track's embedding is the mean over its non-overlapping crops; a linear "
-    "classifier per tag is trained on the labelled tracks, its regularisation C chosen on the validation "
-    "tracks, whose labels are not counted in the fractions."
-)
-_BASELINES_EXPLAINED = (
-    "Random encoder: the same encoder, untrained. Mel statistics: mean, standard deviation and mean absolute "
-    "difference over time of the log-mel. Supervised: the same encoder with a linear layer, trained from "
-    "scratch on the labelled tracks alone, on augmented crops; it is judged on validation several times "
-    "during training and the best moment counts. On a share s of the labels it sees √s times as many crops "
-    "as on all."
-)
-_DIFFERENCES = (
-    "They come from the same resamples and are hence paired. The best baseline is the one with the highest "
-    "mean at that fraction on these test tracks. Intervals are not corrected for the number of "
-    "comparisons: of twenty true zeros one is expected to look like a difference."
-)

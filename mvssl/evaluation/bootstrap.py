@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mvssl import seeding
 
-_BLOCK = 2**20  # weights handed to a metric at once, which bounds its memory
+_BLOCK = 2**17  # weights handed to a metric at once: as many as processors keep close by
 
 
 class Interval(NamedTuple):
@@ -85,13 +85,14 @@ def bootstrap_metric(
     """A metric of several sets of scores (cells) under the same resamples.
 
     Args:
-        metric: `average_precision`, `roc_auc` or another function of (scores, targets, weights).
+        metric: `average_precision`, `roc_auc` or another function of (scores, targets, weights) that gives
+            (resamples, tags), or (resamples,) for all tags at once.
         scores: (cells, tracks, tags).
         targets: (tracks, tags) of booleans.
         weights: (resamples, tracks) from `resample_weights`.
 
     Returns:
-        (cells, resamples, tags), NaN where a resample leaves a metric undefined.
+        (cells, resamples, tags) or (cells, resamples), NaN where a resample leaves a metric undefined.
     """
     weights = np.asarray(weights)
     blocks = np.array_split(weights, math.ceil(weights.size / _BLOCK))
@@ -125,8 +126,10 @@ def interval(
     if not 0 < level < 1:
         raise ValueError(f"level={level} must lie between 0 and 1")
     values = np.asarray(values, dtype=np.float64)
+    # The same numbers, but NumPy is much slower when it has to look for NaN.
+    quantile = np.nanquantile if np.isnan(values).any() else np.quantile
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nothing but NaN
-        low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2], axis=axis)
+        low, high = quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=axis)
         shift = 0.0 if estimate is None else np.asarray(estimate) - np.nanmean(values, axis=axis)
     return Interval(low + shift, high + shift)

@@ -158,6 +158,19 @@ class Robustness:
                 yield row(damage.name, self.metric, value, chance=self.chance, **of_level)
                 yield row(damage.name, f"{self.metric}_change", change, **of_level)
 
+    def curves(self) -> Iterator[dict[str, Any]]:
+        """The metric by damage and level, as a report draws it: clean first, or at 0 between two signs."""
+        for damage in self.damages:
+            found: dict[Any, Estimate] = dict(self.values[damage.name])
+            both = min(damage.levels) < 0 < max(damage.levels)
+            clean = {0.0 if both else "clean": self.clean}
+            found = dict(sorted({**found, **clean}.items())) if both else {**clean, **found}
+            for level, value in found.items():
+                yield {
+                    "damage": f"{damage.name} ({damage.unit})", "level": level,
+                    "value": value.value, "low": value.low, "high": value.high,
+                }  # fmt: skip
+
     def __str__(self) -> str:
         title = task_of(self.corpus).lead.title
         lines = [

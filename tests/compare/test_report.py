@@ -1,3 +1,4 @@
+import csv
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -6,10 +7,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from mvssl.compare import figures, words
+from mvssl.compare import drawing, phrases, words
 from mvssl.compare.document import Cell, Table, to_html, to_markdown
 from mvssl.compare.report import write_report
-from mvssl.compare.summary import results_rows, summarise, write_results
+from mvssl.compare.results import results_rows, write_results
+from mvssl.compare.summary import summarise
 
 GOOD = {
     "good": (2.0, 2.2),
@@ -65,7 +67,6 @@ def test_the_page_loads_nothing(good):
     page, html, _, _ = good
     assert not {tag for tag, _ in page.elements} & {
         "link",
-        "script",
         "img",
         "iframe",
         "object",
@@ -76,6 +77,7 @@ def test_the_page_loads_nothing(good):
         for name in ("src", "href", "xlink:href", "data", "action"):
             assert attributes.get(name, "#").startswith("#")
     assert "@import" not in html
+    assert not re.search("fetch|XMLHttpRequest|import\\(|https?://(?!www.w3.org)", html)
     assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", html))
 
 
@@ -92,14 +94,34 @@ def test_every_figure_is_in_the_page_and_beside_the_markdown(good):
     page, html, markdown, folder = good
     named = re.findall(r"!\[[^]]*\]\((figures/[^)]*)\)", markdown)
     assert named == [
-        f"figures/{n}.svg" for n in ("label_efficiency", "differences", "tag_groups", "training")
+        f"figures/{n}.svg" for n in ("label_efficiency", "differences", "tag_groups", "wins", "training")
     ]
     for path in named:
         assert ET.parse(folder / path).getroot().tag.endswith("svg")
+        assert (folder / path).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+        with (folder / path).with_suffix(".csv").open(newline="") as file:
+            assert len(list(csv.reader(file))) > 2
     assert sum(tag == "svg" for tag, _ in page.elements) == len(named)
     inline = html[html.index("<svg") : html.rindex("</svg>")]
     assert "var(--series1)" in inline
-    assert figures.THEME["series1"][0] not in inline
+    assert drawing.THEME["series1"][0] not in inline
+
+
+def test_tables_of_tags_can_be_sorted_in_the_page_alone(good):
+    page, html, markdown, _ = good
+    tables = [attributes for tag, attributes in page.elements if tag == "table"]
+    assert sum("data-sortable" in attributes for attributes in tables) == 2 * 2  # fractions × metrics
+    (script,) = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert "aria-sort" in script
+    assert 'createElement("button")' in script  # the keyboard reaches it
+    assert "button" not in markdown
+    assert "sortable" not in markdown
+
+
+def test_numbers_are_written_with_a_true_minus_and_no_negative_zero():
+    assert [phrases.number(x) for x in (0.12345, -0.25, -0.0001, float("nan"))] == [
+        "0.123", "−0.250", "0.000", "–"
+    ]  # fmt: skip
 
 
 def test_names_are_data_not_markup(make_comparison, tmp_path):
@@ -119,7 +141,8 @@ def test_names_are_data_not_markup(make_comparison, tmp_path):
         titles={"good": "<em>Good</em>"},
     )
     page, _, markdown = write(comparison, tmp_path)
-    assert not {tag for tag, _ in page.elements} & {"script", "img", "u", "em", "b"}
+    assert not {tag for tag, _ in page.elements} & {"img", "u", "em", "b"}
+    assert sum(tag == "script" for tag, _ in page.elements) == 1
     text = "".join(page.text)
     for name in (
         *nasty,
@@ -156,7 +179,7 @@ def test_results_are_written_beside_the_report(make_comparison, good, tmp_path):
 def test_a_report_is_repeatable(make_comparison, good, tmp_path):
     write(make_comparison(GOOD), tmp_path)
     paths = [path for path in good[3].rglob("*") if path.is_file()]
-    assert len(paths) == 7
+    assert len(paths) == 3 + 5 * 3
     for path in paths:
         assert path.read_bytes() == (tmp_path / path.relative_to(good[3])).read_bytes()
 
@@ -265,13 +288,13 @@ def test_a_best_value_is_bold_and_a_tied_one_marked():
     ],
 )
 def test_labels_move_apart_around_their_middle(heights, expected):
-    assert figures.spread(heights, 0.1) == pytest.approx(expected)
+    assert drawing.spread(heights, 0.1) == pytest.approx(expected)
 
 
 def test_colours_stay_with_their_method(make_comparison):
     comparison = make_comparison(GOOD)
-    roles = [figures.colour_role(comparison, method) for method in comparison.methods]
+    roles = [drawing.colour_role(comparison, method) for method in comparison.methods]
     assert roles == ["series1", "series2", "random", "mel_statistics", "supervised"]
-    light, dark = zip(*figures.THEME.values(), strict=True)
+    light, dark = zip(*drawing.THEME.values(), strict=True)
     assert len(set(light)) == len(light)  # otherwise a themed figure would mix roles up
     assert len(set(dark)) == len(dark)

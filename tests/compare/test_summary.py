@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from mvssl.compare.summary import MACRO, results_rows, summarise, write_results
+from mvssl.compare.results import results_rows, write_results
+from mvssl.compare.sampling import MACRO
+from mvssl.compare.summary import summarise
 from mvssl.evaluation import resample_weights
 
 MIXED = {

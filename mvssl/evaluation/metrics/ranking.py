@@ -137,10 +137,11 @@ def tie_groups(
     stops = np.r_[starts[1:], len(order)]
     ranks = np.flatnonzero(targets[order])  # of the positives
     groups, first = np.unique(np.searchsorted(starts, ranks, side="right") - 1, return_index=True)
+    rows = weights[order]
     # A leading row of zeros, so that row k is the weight of the k best tracks.
     cumulative = np.zeros((len(order) + 1, weights.shape[1]))
-    np.cumsum(weights[order], axis=0, out=cumulative[1:])
-    hits = np.add.reduceat(weights[order[ranks]], first, axis=0)
+    np.cumsum(rows, axis=0, out=cumulative[1:])
+    hits = rows[ranks] if len(groups) == len(ranks) else np.add.reduceat(rows[ranks], first, axis=0)
     return ranked[starts[groups]], Curve(hits, cumulative[starts[groups]], cumulative[stops[groups]])
 
 

@@ -16,7 +16,7 @@ from mvssl.data import open_corpus
 SCRIPTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
 
 
-LONGEST = {"choi2022": 90, "augmentation_ablation": 80}  # they draw a map, or intervals
+LONGEST = {"choi2022": 90, "augmentation_ablation": 80, "limited_data": 80}  # maps, intervals, reports
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -37,6 +37,7 @@ SMALL = {
     "temperature_batch": "--temperatures 0.1 --batch_sizes 12 --views 24",
     "choi2022": "--positives same --negatives batch track --augmented none anchor --steps 1 --views 24",
     "augmentation_ablation": "--fraction 1 --steps 1",
+    "limited_data": "--pretexts simclr --seeds 0 1 --crops 96 --steps 1",
     "finetuning": "--fractions 1 --rates 1e-3 --crops 96 --steps 1",
 }
 

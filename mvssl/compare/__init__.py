@@ -1,6 +1,7 @@
 """The comparison: pretexts × seeds × label fractions beside three baselines, and its report."""
 
 from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
+from mvssl.compare.gathering import from_evaluations
 from mvssl.compare.grid import compare
 from mvssl.compare.merge import merge, report
 from mvssl.compare.report import write_report
@@ -9,6 +10,6 @@ from mvssl.compare.storage import load_comparison, save_comparison
 from mvssl.compare.summary import Summary, summarise
 
 __all__ = [
-    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "load_comparison", "merge", "report",
-    "results_rows", "save_comparison", "summarise", "write_report",
+    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "from_evaluations", "load_comparison",
+    "merge", "report", "results_rows", "save_comparison", "summarise", "write_report",
 ]  # fmt: skip

@@ -1,6 +1,5 @@
 """Runs the grid: every method with every seed, one resumable cell each, then the report."""
 
-import hashlib
 import inspect
 import json
 import os
@@ -8,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from mvssl.compare.comparison import FINE_TUNED, Comparison, MethodScores
+from mvssl.compare.gathering import enlarged, of_corpus, surroundings
 from mvssl.compare.report import write_report
 from mvssl.compare.settings import Settings, several
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
@@ -37,7 +36,7 @@ from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
 from mvssl.training import fit, read_metrics
 from mvssl.training.fit import budget
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short
 
@@ -321,26 +320,13 @@ class Grid:
 
     def comparison(self, cells: Sequence[Cell]) -> Comparison:
         """Gathers finished cells for the report."""
-        s, corpus = self.settings, self.corpus
+        s = self.settings
         facts = {(cell.method, cell.seed): cell.facts() for cell in cells}
         kept = [cell for cell in cells if "diverged" not in facts[cell.method, cell.seed]]
-        counts: dict[float, list[int]] = {}
-        for subset in self.subsets:
-            counts.setdefault(subset.fraction, []).append(len(subset.indices))
         return Comparison(
             command=s.command(self.out, _defaults()),
             config=s.as_config(),
-            environment={
-                **environment(), "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-                "seconds of this call": round(time.time() - self.started),
-            },
-            corpus=self._corpus_facts(facts),
-            vocabulary=corpus.vocabulary,
-            tag_groups=corpus.tag_groups,
-            cells=tuple((subset.fraction, subset.repeat) for subset in self.subsets),
-            label_counts={fraction: (min(found), max(found)) for fraction, found in counts.items()},
-            targets=corpus.targets[self.rows["test"]],
-            groups=None if corpus.groups is None else corpus.groups[self.rows["test"]],
+            environment={**surroundings(), "seconds of this call": round(time.time() - self.started)},
             scores=tuple(MethodScores(c.method, c.seed, np.load(c.folder / SCORES)) for c in kept),
             curves={
                 (cell.method, cell.seed): _columns(read_metrics(cell.folder))
@@ -353,7 +339,6 @@ class Grid:
             },
             notes=tuple(self._notes(facts)),
             titles=self._titles(),
-            task=corpus.task,
             embeddings={
                 cell.method: np.load(cell.folder / EMBEDDINGS)
                 for cell in kept
@@ -364,39 +349,24 @@ class Grid:
                 for cell in kept
                 if (cell.folder / ROBUSTNESS).is_file()
             },
-            fingerprints={
-                "corpus": json.loads((self.out / "corpus.json").read_text())["fingerprint"],
-                "label subsets": _digest(self.out / "subsets.json"),
-            },
-        )  # fmt: skip
+            **self._of_corpus(facts),
+        )
 
     def _titles(self) -> dict[str, str]:
         titles = {name: pretexts.entry(name).target.__name__ for name in self.settings.pretexts}
         return titles | {name + FINE_TUNED: f"{title}, fine-tuned" for name, title in titles.items()}
 
-    def _corpus_facts(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
-        corpus = self.corpus
+    def _of_corpus(self, facts: dict[tuple[str, int], dict[str, Any]]) -> dict[str, Any]:
+        """With the problems that came to light in training."""
+        found = of_corpus(self.corpus, self.subsets)
         late = [problem for fact in facts.values() for problem in fact.get("problems", ())]
-        problems = [asdict(problem) for problem in corpus.problems] + late
-        return {
-            "name": corpus.name,
-            "tracks": {split: len(rows) for split, rows in self.rows.items()},
-            "hours": float(corpus.seconds.sum() / 3600),
-            "problems": [
-                dict(pair) for pair in dict.fromkeys(tuple(problem.items()) for problem in problems)
-            ],
-            "excluded_tags": dict(corpus.excluded_tags),
-        }
+        problems = [tuple(problem.items()) for problem in found["corpus"]["problems"] + late]
+        found["corpus"]["problems"] = [dict(pair) for pair in dict.fromkeys(problems)]
+        return found
 
     def _notes(self, facts: dict[tuple[str, int], dict[str, Any]]) -> list[str]:
         notes = [f"{remark}." for remark in self.remarks]
-        enlarged = sorted({subset.fraction for subset in self.subsets if subset.enlarged})
-        if enlarged:
-            shares = ", ".join(f"{100 * fraction:g} %" for fraction in enlarged)
-            notes.append(
-                f"At {shares} of the labels, subsets had to be made larger than that to show every tag; the "
-                "number of tracks that were used is given beside each fraction."
-            )
+        notes += enlarged(self.subsets)
         if any(fact.get("stopped_by_clock") for fact in facts.values()):
             notes.append("Training was stopped by the clock: the same command gives other numbers elsewhere.")
         for (method, seed), fact in facts.items():
@@ -420,10 +390,6 @@ class Grid:
 
 def _count(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
-
-
-def _digest(path: Path) -> str:
-    return hashlib.blake2b(path.read_bytes(), digest_size=8).hexdigest()
 
 
 def _columns(rows: list[dict[str, float]]) -> dict[str, list[float]]:

@@ -71,7 +71,8 @@ def finetune(
 
     Raises:
         CorpusError: If the corpus has no labels or lacks a split, or tracks are shorter than a crop.
-        TypeError: If ``encoder`` cannot be trained, or its class is not ours and it is to start afresh.
+        TypeError: If ``encoder`` cannot be trained.
+        ValueError: If its class is not ours and it is to start afresh.
     """
     model = _trainable(encoder)
     corpus = open_task(model, task, None, None).corpus
@@ -162,7 +163,7 @@ def _fresh(encoder: nn.Module) -> Callable[[], Any]:
     if isinstance(encoder, TransformersEncoder):
         return encoder.fresh
     if not isinstance(encoder, Encoder):
-        raise TypeError(
+        raise ValueError(
             f"from_scratch: mvssl does not know how to make a {type(encoder).__name__} with fresh weights; "
             "give a freshly initialised one, without from_scratch"
         )

@@ -95,7 +95,7 @@ def test_what_cannot_be_trained_is_said(corpus):
         mvssl.finetune(torch.nn.Identity(), corpus)
     stranger = torch.nn.Linear(2, 2)
     stranger.embed_dim, stranger.frontend, stranger.seconds, stranger.sample_rate = 2, None, 1.0, 8000
-    with pytest.raises(TypeError, match="fresh weights"):
+    with pytest.raises(ValueError, match="fresh weights"):
         mvssl.finetune(stranger, corpus, from_scratch=True)
 
 

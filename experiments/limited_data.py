@@ -3,7 +3,7 @@
 Every pretext learns from the unlabelled training tracks of one corpus. Each task, a corpus with the field of
 its labels behind a colon, gets a report of its own: pretexts and baselines at five fractions of the labels.
 
-python experiments/limited_data.py --data emotify --tasks emotify emotify:label nsynth mir1k --out runs/limited
+python experiments/limited_data.py --data emotify --tasks emotify emotify:label nsynth mir1k --out runs/few
 """
 
 import argparse

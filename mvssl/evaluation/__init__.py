@@ -29,7 +29,8 @@ from mvssl.evaluation.probes import (
     mlp_probe,
     standardise,
 )
-from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.protocol import evaluate
+from mvssl.evaluation.result import Evaluation
 from mvssl.evaluation.retrieval import Recall, Retrieval, retrieval
 from mvssl.evaluation.robustness import Damage, Mp3, Robustness, robustness, standard_damages
 from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, load_subsets, save_subsets

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from mvssl.data import Corpus, CorpusError
 from mvssl.evaluation.embeddings import extract_embeddings
+from mvssl.evaluation.estimates import everything, probe_rows
 from mvssl.evaluation.metrics import average_precision, chance_ap, macro, r2
-from mvssl.evaluation.probes import ProbeData, linear_probe, standardise
-from mvssl.evaluation.subsets import draw_subsets
+from mvssl.evaluation.probes import fit_linear_probes, standardise
+from mvssl.evaluation.subsets import Subset
 
-PENALTIES = tuple(float(penalty) for penalty in np.logspace(-1, 5, 13))
+GRID = tuple(float(c) for c in np.logspace(-5, 1, 13))
 _MUSICAL = frozenset({"bpm"})  # the one number among the causes that production does not set
 
 
@@ -55,9 +56,7 @@ def causes_kept(
         encode, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
     ).pooled()
     train, valid, test = (corpus.indices(split) for split in ("train", "valid", "test"))
-    everything = draw_subsets(corpus.targets[train], [1.0])
-    data = ProbeData(embeddings, corpus.targets, train=train, valid=valid, test=test)
-    probe = linear_probe(data, everything)
+    probe = probe_rows(embeddings, corpus, everything(corpus))
     truth = corpus.targets[test]
     chance = chance_ap(truth)
     kept = (average_precision(probe.scores[0], truth) - chance) / (1 - chance)
@@ -81,14 +80,13 @@ def ridge_r2(
 ) -> NDArray[np.float64]:
     """Share of each target's variance on the test rows that a ridge regression explains.
 
-    The penalty, of ‖y − Xw‖² + λ‖w‖² on standardised features, is chosen for each target on the validation
-    rows, out of :data:`PENALTIES`.
+    The inverse regularisation strength is chosen for each target on the validation rows, out of :data:`GRID`.
 
     Args:
         features: (tracks, dim).
         targets: (tracks, targets) of numbers.
         train: Rows to fit on.
-        valid: Rows to choose the penalty on.
+        valid: Rows to choose it on.
         test: Rows to judge on.
 
     Returns:
@@ -97,12 +95,9 @@ def ridge_r2(
     """
     x = standardise(np.asarray(features, dtype=np.float64), train)
     y = np.asarray(targets, dtype=np.float64)
-    mean = y[train].mean(axis=0)
-    left, singular, right = np.linalg.svd(x[train], full_matrices=False)
-    rotated = left.T @ (y[train] - mean)
-    shrunk = [(singular / (singular**2 + penalty))[:, None] * rotated for penalty in PENALTIES]
-    weights = np.stack([right.T @ part for part in shrunk])  # (penalties, dim, targets)
-    of_penalties = np.stack([r2(predicted, y[valid]) for predicted in x[valid] @ weights + mean])
-    best = np.nan_to_num(of_penalties, nan=-np.inf).argmax(axis=0)
-    chosen = weights[best, :, np.arange(y.shape[1])].T
-    return r2(x[test] @ chosen + mean, y[test])
+    whole = [Subset(1.0, 0, np.arange(len(train)))]
+    weights, intercepts = fit_linear_probes(x[train], y[train], whole, GRID, "squares")
+    of_grid = np.stack([r2(found, y[valid]) for found in x[valid] @ weights[0] + intercepts[0][:, None]])
+    best = np.nan_to_num(of_grid, nan=-np.inf).argmax(axis=0)
+    columns = np.arange(y.shape[1])
+    return r2(x[test] @ weights[0, best, :, columns].T + intercepts[0, best, columns], y[test])

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.evaluation.finetuning import evaluate_modes
-from mvssl.evaluation.protocol import Evaluation, evaluate
+from mvssl.evaluation.protocol import evaluate
 from mvssl.evaluation.protocols import protocols
+from mvssl.evaluation.result import Evaluation
 from mvssl.evaluation.sources import load_source
 
 

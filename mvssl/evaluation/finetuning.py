@@ -18,7 +18,8 @@ from mvssl.evaluation.adapters import TransformersEncoder
 from mvssl.evaluation.embeddings import fingerprint
 from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.probes import ProbeResult
-from mvssl.evaluation.protocol import FRACTIONS, Evaluation, drawn, evaluate
+from mvssl.evaluation.protocol import FRACTIONS, drawn, evaluate
+from mvssl.evaluation.result import Evaluation
 from mvssl.evaluation.subsets import Subset
 from mvssl.evaluation.supervised import SubsetScores, SupervisedRecipe, train_on_subsets
 from mvssl.evaluation.tasks import task_of

@@ -8,7 +8,7 @@ from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
 from mvssl.data import CorpusError, synthetic
-from mvssl.evaluation.causes import PENALTIES, causes_kept, ridge_r2
+from mvssl.evaluation.causes import GRID, causes_kept, ridge_r2
 
 ROWS = {"train": np.arange(60), "valid": np.arange(60, 90), "test": np.arange(90, 150)}
 
@@ -21,7 +21,7 @@ def test_r2_equals_scikit_learn():
     x = StandardScaler().fit(features[:60]).transform(features)
     for target in range(4):
         y = targets[:, target]
-        models = [Ridge(alpha=penalty).fit(x[:60], y[:60]) for penalty in PENALTIES]
+        models = [Ridge(alpha=1 / c).fit(x[:60], y[:60]) for c in GRID]
         best = max(models, key=lambda model: r2_score(y[60:90], model.predict(x[60:90])))
         assert found[target] == pytest.approx(r2_score(y[90:], best.predict(x[90:])), abs=1e-9)
 

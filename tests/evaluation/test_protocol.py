@@ -14,7 +14,7 @@ from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import save_encoder
 from mvssl.evaluation import Difference, Embeddings, chance_ap, extract_embeddings, load_subsets, macro
 from mvssl.evaluation.files import evaluate_files
-from mvssl.evaluation.protocol import share_needed
+from mvssl.evaluation.result import share_needed
 
 UNSEEN = "on no validation track: no threshold for F1"
 FRACTIONS = {"fractions": (0.3, 1.0), "repeats": 2}

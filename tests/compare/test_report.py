@@ -179,7 +179,7 @@ def test_results_are_written_beside_the_report(make_comparison, good, tmp_path):
 def test_a_report_is_repeatable(make_comparison, good, tmp_path):
     write(make_comparison(GOOD), tmp_path)
     paths = [path for path in good[3].rglob("*") if path.is_file()]
-    assert len(paths) == 3 + 5 * 3
+    assert len(paths) == 5 + 5 * 3
     for path in paths:
         assert path.read_bytes() == (tmp_path / path.relative_to(good[3])).read_bytes()
 

@@ -10,7 +10,6 @@ the diagonal is a good preconditioner, and of numbers the solution. And each C s
 one before.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,18 +17,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
-from torch.nn.functional import softplus
 
 from mvssl.evaluation.probes.base import ProbeData, ProbeResult, checked, probes
+from mvssl.evaluation.probes.newton import ClassObjective, Design, Objective, TagObjective, minimise
 from mvssl.evaluation.subsets import Subset
 
 DEFAULT_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
-
-_TOLERANCE = 1e-6
-_NEWTON_STEPS = 100
-_CG_STEPS = 500
-_HALVINGS = 40
-_TINY = 1e-300  # instead of 0 as a divisor, where a tag is solved exactly
 
 
 class LinearProbes(NamedTuple):
@@ -135,17 +128,18 @@ def _solve_tags(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tenso
     start = design.new_zeros(design.shape[1], targets.shape[1])
     start[-1] = ((positives + 0.5) / (len(targets) - positives + 0.5)).log()
     both = (positives > 0) & (positives < len(targets))
-    return _followed(start, both, grid, lambda c: _TagObjective(design, targets[:, both], c))
+    rows = Design(design)
+    return _followed(start, both, grid, lambda c: TagObjective(rows, targets[:, both], c))
 
 
 def _solve_classes(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tensor:
     counts = targets.sum(dim=0)
     start = design.new_zeros(design.shape[1], targets.shape[1])
     start[-1] = counts.clamp_min(0.5).log()
-    there = counts > 0
+    there, rows = counts > 0, Design(design)
     # Softmax does not feel a constant added to all intercepts, and the objective moves only those that are
     # there: their weighted mean is where it began, so that the others stay half a track below.
-    path = _followed(start, there, grid, lambda c: _ClassObjective(design, targets[:, there], c))
+    path = _followed(start, there, grid, lambda c: ClassObjective(rows, targets[:, there], c))
     shift = path[:, -1, there].mean(dim=1) - start[-1, there].mean()
     path[:, -1, there] -= shift[:, None]
     return path
@@ -171,154 +165,12 @@ _SOLVERS: dict[str, _Solver] = {
 
 
 def _followed(
-    start: Tensor, free: Tensor, grid: Sequence[float], objective: "Callable[[float], _Objective]"
+    start: Tensor, free: Tensor, grid: Sequence[float], objective: Callable[[float], Objective]
 ) -> Tensor:
     """The minima (grid, axes + 1, columns) in the free columns, each found from the one before."""
     solution, solutions = start.clone(), []
     for c in grid:
         if free.any():
-            solution[:, free] = _minimise(objective(c), solution[:, free])
+            solution[:, free] = minimise(objective(c), solution[:, free])
         solutions.append(solution.clone())
     return torch.stack(solutions)
-
-
-class _Objective(ABC):
-    """C · Σ log-loss + ½‖w‖², and its derivatives.
-
-    Args:
-        design: (tracks, axes + 1); the last column is the constant, whose weight is not penalised.
-        targets: (tracks, columns) of 0 and 1.
-        c: Inverse regularisation strength.
-    """
-
-    def __init__(self, design: Tensor, targets: Tensor, c: float) -> None:
-        self.design, self.targets, self.c = design, targets, c
-        self.squares = design.square()
-        self.penalty = torch.ones_like(design[0])[:, None]
-        self.penalty[-1] = 0
-
-    @abstractmethod
-    def dot(self, one: Tensor, other: Tensor) -> Tensor:
-        """Inner products of the problems that can be solved apart: (columns,), or (1,) if all are one."""
-
-    @abstractmethod
-    def value(self, weights: Tensor) -> Tensor:
-        """Of each such problem."""
-
-    @abstractmethod
-    def probability(self, weights: Tensor) -> Tensor:
-        """(tracks, columns)."""
-
-    @abstractmethod
-    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
-        """By how much a change of the logits (tracks, columns) moves the probabilities, to first order.
-
-        ``spread`` is probability · (1 − probability).
-        """
-
-    def gradient(self, weights: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """The gradient, and the probabilities and their spread, which make up the Hessian."""
-        probability = self.probability(weights)
-        gradient = self.c * self.design.T @ (probability - self.targets) + self.penalty * weights
-        return gradient, (probability, probability * (1 - probability))
-
-    def hessian_product(self, there: tuple[Tensor, Tensor], vectors: Tensor) -> Tensor:
-        change = self.moved(*there, self.design @ vectors)
-        return self.c * (self.design.T @ change) + self.penalty * vectors
-
-    def hessian_diagonal(self, spread: Tensor) -> Tensor:
-        return self.c * (self.squares.T @ spread) + self.penalty
-
-
-class _TagObjective(_Objective):
-    """Of every tag on its own; both 0 and 1 are present in every column."""
-
-    def dot(self, one: Tensor, other: Tensor) -> Tensor:
-        return (one * other).sum(dim=0)
-
-    def value(self, weights: Tensor) -> Tensor:
-        # log(1 + exp(∓logit)) directly: as softplus(logit) − target · logit it would lose its digits.
-        loss = softplus((1 - 2 * self.targets) * (self.design @ weights), threshold=40)
-        return self.c * loss.sum(dim=0) + (self.penalty * weights.square()).sum(dim=0) / 2
-
-    def probability(self, weights: Tensor) -> Tensor:
-        return (self.design @ weights).sigmoid()
-
-    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
-        return spread * change
-
-
-class _ClassObjective(_Objective):
-    """Of all classes together: one of the columns is 1 for each track."""
-
-    def dot(self, one: Tensor, other: Tensor) -> Tensor:
-        return (one * other).sum().reshape(1)
-
-    def value(self, weights: Tensor) -> Tensor:
-        loss = -(self.targets * (self.design @ weights).log_softmax(dim=1)).sum()
-        return (self.c * loss + (self.penalty * weights.square()).sum() / 2).reshape(1)
-
-    def probability(self, weights: Tensor) -> Tensor:
-        return (self.design @ weights).softmax(dim=1)
-
-    def moved(self, probability: Tensor, spread: Tensor, change: Tensor) -> Tensor:
-        part = probability * change
-        return part - probability * part.sum(dim=1, keepdim=True)
-
-
-def _minimise(objective: _Objective, weights: Tensor) -> Tensor:
-    """Newton's method with inexact steps and backtracking, until every gradient is negligible."""
-    # With little data and a small C the optimum itself is tiny, so that errors count relative to the
-    # gradient where there are no weights yet.
-    centred = objective.targets - objective.targets.mean(dim=0)
-    unit = _norm(objective, objective.c * objective.design.T @ centred).clamp(1e-6, 1)
-    for _ in range(_NEWTON_STEPS):
-        gradient, there = objective.gradient(weights)
-        norm = _norm(objective, gradient)
-        if (norm <= _TOLERANCE * unit).all():
-            return weights
-        # Solving more exactly as the optimum comes near keeps the convergence superlinear.
-        allowed = torch.maximum(norm * (norm / unit).sqrt().clamp(max=0.1), _TOLERANCE / 2 * unit)
-        step = _newton_step(objective, gradient, there, allowed)
-        weights = weights + _step_size(objective, weights, step, objective.dot(gradient, step)) * step
-    raise ArithmeticError(
-        f"logistic regression did not converge at C={objective.c:g}; standardise the features or lower C"
-    )
-
-
-def _norm(objective: _Objective, vectors: Tensor) -> Tensor:
-    return objective.dot(vectors, vectors).sqrt()
-
-
-def _newton_step(
-    objective: _Objective, gradient: Tensor, there: tuple[Tensor, Tensor], allowed: Tensor
-) -> Tensor:
-    """Solves Hessian · step = −gradient by preconditioned conjugate gradients, to a residual ``allowed``."""
-    diagonal = objective.hessian_diagonal(there[1])
-    step, residual = torch.zeros_like(gradient), -gradient
-    direction = residual / diagonal
-    energy = objective.dot(residual, direction)
-    for _ in range(_CG_STEPS):
-        image = objective.hessian_product(there, direction)
-        length = energy / objective.dot(direction, image).clamp_min(_TINY)
-        step = step + length * direction
-        residual = residual - length * image
-        if (_norm(objective, residual) <= allowed).all():
-            break
-        scaled = residual / diagonal
-        energy, previous = objective.dot(residual, scaled), energy
-        direction = scaled + energy / previous.clamp_min(_TINY) * direction
-    return step
-
-
-def _step_size(objective: _Objective, weights: Tensor, step: Tensor, slope: Tensor) -> Tensor:
-    """For each problem the first of 1, ½, ¼, … at which the objective falls enough (Armijo's rule)."""
-    start = objective.value(weights)
-    size = torch.ones_like(slope)
-    for _ in range(_HALVINGS):
-        rounding = 1e-12 * start.abs()
-        short = objective.value(weights + size * step) > start + 1e-4 * size * slope + rounding
-        if not short.any():
-            break
-        size = torch.where(short, size / 2, size)
-    return size

@@ -56,11 +56,11 @@ for seed in options.seeds:
         judge(name, nominal)
 judge("mel_statistics", mel_statistics(nominal.frontend))
 for task, methods in found.items():
+    first = methods["random"][0]
     for seed in options.seeds:
-        recipe, folder = SupervisedRecipe(options.crops), options.out / f"supervised-{seed}"
         scratch = mvssl.finetune(
-            nominal, task, subsets=methods["random"][0].subsets, recipe=recipe, from_scratch=True, seed=seed,
-            progress=True, out=folder,
+            nominal, first.corpus, subsets=first.subsets, recipe=SupervisedRecipe(options.crops), seed=seed,
+            from_scratch=True, progress=True, out=options.out / f"supervised-{seed}",
         )  # fmt: skip
         methods["supervised"].append(scratch)
     comparison = from_evaluations(methods, probes={"supervised": "scratch"}, config=vars(options))

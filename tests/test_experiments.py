@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import mvssl
+from mvssl.cli import main
 from mvssl.data import open_corpus
+from mvssl.evaluation.protocols import protocols
 
 SCRIPTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.py"))
+RECIPES = (Path(__file__).parents[1] / "experiments").glob("*.yaml")
 
 
 LONGEST = {"choi2022": 90, "augmentation_ablation": 80, "limited_data": 80}  # maps, intervals, reports
@@ -31,6 +34,17 @@ def test_it_is_short_and_its_own_command_is_understood(script, monkeypatch, caps
             runpy.run_path(str(script), run_name="__main__")
         assert ended.value.code == 0
         assert "--out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES), ids=lambda path: path.stem)
+def test_a_recipe_is_understood(recipe, capsys):
+    (command,) = re.findall(r"^# mvssl (.*)$", recipe.read_text(), re.MULTILINE)
+    words = [str(recipe) if word.endswith(".yaml") else word for word in command.split()]
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--print_config"])
+    assert ended.value.code in (0, None)
+    assert f"protocol: {recipe.stem}" in capsys.readouterr().out
+    assert recipe.stem in protocols.names()
 
 
 SMALL = {

@@ -9,6 +9,6 @@ from mvssl.compare.storage import load_comparison, save_comparison
 from mvssl.compare.summary import Summary, summarise
 
 __all__ = [
-    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "load_comparison", "merge", "merged_report",
-    "results_rows", "save_comparison", "summarise", "write_report",
+    "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "load_comparison", "merge",
+    "merged_report", "results_rows", "save_comparison", "summarise", "write_report",
 ]  # fmt: skip

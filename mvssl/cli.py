@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from jsonargparse import ArgumentParser
 
     from mvssl import __version__
-    from mvssl.compare import compare, report
+    from mvssl.compare import compare, merged_report
     from mvssl.evaluation.files import evaluate_files
     from mvssl.evaluation.inspection import inspect_files
     from mvssl.sheet import write_views
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reporter.add_argument("runs", nargs="+", help="Folders that mvssl compare wrote, of the same corpus.")
     reporter.add_argument("--out", default="mvssl-report", help="Folder for the report.")
     commands.add_subcommand("report", reporter, help=SUBCOMMANDS["report"])
-    functions["report"] = report
+    functions["report"] = merged_report
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
     kinds = [
         "pretexts",

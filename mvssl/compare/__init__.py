@@ -3,7 +3,7 @@
 from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
 from mvssl.compare.gathering import from_evaluations
 from mvssl.compare.grid import compare
-from mvssl.compare.merge import merge, report
+from mvssl.compare.merge import merge, merged_report
 from mvssl.compare.report import write_report
 from mvssl.compare.results import results_rows
 from mvssl.compare.storage import load_comparison, save_comparison
@@ -11,5 +11,5 @@ from mvssl.compare.summary import Summary, summarise
 
 __all__ = [
     "BASELINES", "Comparison", "MethodScores", "Summary", "compare", "from_evaluations", "load_comparison",
-    "merge", "report", "results_rows", "save_comparison", "summarise", "write_report",
+    "merge", "merged_report", "results_rows", "save_comparison", "summarise", "write_report",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ class _Run:
         return {name: value for name, value in self.comparison.config.items() if name not in _FREE}
 
 
-def report(runs: Sequence[str], out: str = "mvssl-report") -> Path:
+def merged_report(runs: Sequence[str], out: str = "mvssl-report") -> Path:
     """Makes one report of finished comparisons: the union of their methods and seeds.
 
     Args:

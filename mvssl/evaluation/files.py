@@ -24,6 +24,7 @@ def evaluate_files(
     fractions: tuple[float, ...] | None = None,
     shots: tuple[int, ...] | None = None,
     repeats: int | None = None,
+    subsets: str | None = None,
     probes: tuple[str, ...] | None = None,
     aggregate: Literal["mean", "max", "scores"] | None = None,
     layer: int | Literal["best"] | None = None,
@@ -47,6 +48,7 @@ def evaluate_files(
         fractions: Shares of the training split's labels.
         shots: Labelled tracks per tag or class, instead of fractions.
         repeats: Draws of each fraction below 1, or of each number of shots.
+        subsets: A subsets.json of an earlier evaluation or comparison to use instead.
         probes: linear, mlp, knn.
         aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
         layer: Number of a hidden state to judge instead of the embedding, or best, as chosen on validation.
@@ -60,8 +62,8 @@ def evaluate_files(
         ValueError: If what is asked for cannot be had of the source.
     """
     asked = {
-        "fractions": fractions, "shots": shots, "repeats": repeats, "probes": probes, "aggregate": aggregate,
-        "layer": layer,
+        "fractions": fractions, "shots": shots, "repeats": repeats, "subsets": subsets, "probes": probes,
+        "aggregate": aggregate, "layer": layer,
     }  # fmt: skip
     recipe = protocols.entry(protocol).target
     options = {**recipe.options, **{name: value for name, value in asked.items() if value is not None}}

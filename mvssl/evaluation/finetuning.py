@@ -18,7 +18,7 @@ from mvssl.evaluation.adapters import TransformersEncoder
 from mvssl.evaluation.embeddings import fingerprint
 from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.probes import ProbeResult
-from mvssl.evaluation.protocol import FRACTIONS, drawn, evaluate
+from mvssl.evaluation.protocol import FRACTIONS, evaluate, label_subsets
 from mvssl.evaluation.result import Evaluation
 from mvssl.evaluation.subsets import Subset
 from mvssl.evaluation.supervised import SubsetScores, SupervisedRecipe, train_on_subsets
@@ -26,6 +26,7 @@ from mvssl.evaluation.tasks import task_of
 from mvssl.frontends import Waveform
 from mvssl.views import ViewChain, chain
 
+_LABELS = ("fractions", "shots", "repeats", "subsets")  # arguments that say which labels there are
 NEEDED = ("embed_dim", "frontend", "seconds", "sample_rate")
 MODES = FROZEN, FINETUNED, SCRATCH = "frozen", "finetuned", "scratch"
 
@@ -37,7 +38,7 @@ def finetune(
     fractions: Sequence[float] = FRACTIONS,
     shots: Sequence[int] = (),
     repeats: int = 4,
-    subsets: Sequence[Subset] | None = None,
+    subsets: Sequence[Subset] | str | os.PathLike[str] | None = None,
     recipe: SupervisedRecipe | None = None,
     views: str | ViewChain | None = None,
     from_scratch: bool = False,
@@ -59,7 +60,7 @@ def finetune(
         fractions: Shares of the training split's labels.
         shots: Labelled tracks per tag or class, instead of fractions.
         repeats: Draws of each fraction below 1, or of each number of shots.
-        subsets: Labelled tracks to use instead of drawing any.
+        subsets: Labelled tracks to use instead of drawing any, or a file of them.
         recipe: Budget and optimiser; by default 10,000 crops with all labels, and the learning rates of
             :meth:`SupervisedRecipe.finetuning`, or those from scratch.
         views: Whose transforms augment the crops; by default ``"light"``, or ``"light_waveform"`` for
@@ -77,8 +78,7 @@ def finetune(
     """
     model = _trainable(encoder)
     corpus = open_task(model, task, None, None).corpus
-    if subsets is None:
-        subsets = drawn(corpus, fractions, shots, repeats, seed)
+    subsets = label_subsets(corpus, subsets, fractions=fractions, shots=shots, repeats=repeats, seed=seed)
     if recipe is None:
         recipe = SupervisedRecipe() if from_scratch else SupervisedRecipe.finetuning()
     if views is None:
@@ -134,7 +134,7 @@ def evaluate_modes(
     found = []
     if FROZEN in modes:
         found.append(evaluate(encoder, corpus, cache=cache, **shared, **options))
-    shared |= {name: options[name] for name in ("fractions", "shots", "repeats") if name in options}
+    shared |= {name: options[name] for name in _LABELS if name in options}
     if FINETUNED in modes:
         recipe = SupervisedRecipe.finetuning(crops, encoder_rate=encoder_rate)
         found.append(finetune(encoder, corpus, recipe=recipe, out=out, **shared))

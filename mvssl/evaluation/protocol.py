@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -17,7 +18,7 @@ from mvssl.evaluation.layers import Layered, PooledLayers, best_layers
 from mvssl.evaluation.probes import Probe, ProbeData, ProbeResult
 from mvssl.evaluation.probes import probes as registered
 from mvssl.evaluation.result import Evaluation
-from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets
+from mvssl.evaluation.subsets import Subset, draw_shots, draw_subsets, load_subsets
 
 FRACTIONS = (0.01, 0.05, 0.1, 0.2, 1.0)
 
@@ -37,7 +38,7 @@ def evaluate(
     sample_rate: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    subsets: Sequence[Subset] | None = None,
+    subsets: Sequence[Subset] | str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Evaluation:
     """Judges frozen embeddings with few labels; ``mvssl compare`` judges in the same way.
@@ -63,7 +64,8 @@ def evaluate(
         sample_rate: In Hz; by default the encoder's.
         cache: Folder that keeps embeddings, see :func:`extract_embeddings`.
         seed: Of the label subsets.
-        subsets: Labelled tracks to use, such as those of a paper, instead of drawing any.
+        subsets: Labelled tracks to use, such as those of a paper, instead of drawing any; or a file of them
+            that :meth:`Evaluation.save` or ``compare`` wrote.
         progress: Show a progress bar.
 
     Raises:
@@ -86,8 +88,7 @@ def evaluate(
             cache=cache, progress=progress,
         )  # fmt: skip
         layers = [embeddings] if pooled is None else _chosen(embeddings, pooled.dims, layer)
-    if subsets is None:
-        subsets = drawn(corpus, fractions, shots, repeats, seed)
+    subsets = label_subsets(corpus, subsets, fractions=fractions, shots=shots, repeats=repeats, seed=seed)
     judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
     results, best = best_layers([judge(each, corpus, subsets, chosen) for each in layers], corpus)
     return Evaluation(corpus, tuple(subsets), results, layers=best if layer == "best" else {})
@@ -102,14 +103,24 @@ def _chosen(embeddings: Embeddings, dims: Sequence[int], layer: object) -> list[
     return [replace(embeddings, crops=part) for part in kept]
 
 
-def drawn(
-    corpus: Corpus, fractions: Sequence[float], shots: Sequence[int], repeats: int, seed: int
+def label_subsets(
+    corpus: Corpus,
+    given: Sequence[Subset] | str | os.PathLike[str] | None,
+    *,
+    fractions: Sequence[float],
+    shots: Sequence[int],
+    repeats: int,
+    seed: int,
 ) -> list[Subset]:
-    """Label subsets of the training split: by shots if there are any, or else by fractions."""
-    targets = corpus.targets[corpus.indices("train")]
+    """Those that are given, as they are or in a file, or else drawn, by shots if there are any."""
+    train = corpus.indices("train")
+    if isinstance(given, str | os.PathLike):
+        return load_subsets(Path(given), corpus.paths[train].tolist())
+    if given is not None:
+        return list(given)
     if shots:
-        return draw_shots(targets, shots, repeats, seed)
-    return draw_subsets(targets, fractions, repeats, seed)
+        return draw_shots(corpus.targets[train], shots, repeats, seed)
+    return draw_subsets(corpus.targets[train], fractions, repeats, seed)
 
 
 def _judge_tracks(

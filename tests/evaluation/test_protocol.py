@@ -189,6 +189,8 @@ def test_subsets_may_be_given(corpus, vectors, tmp_path):
     drawn = mvssl.evaluate(vectors, corpus, **FRACTIONS, seed=3)
     train = corpus.paths[corpus.indices("train")].tolist()
     kept = load_subsets(drawn.save(tmp_path) / "subsets.json", train)
+    named = mvssl.evaluate(vectors, corpus, subsets=tmp_path / "subsets.json")
+    np.testing.assert_array_equal(named.results["linear"].scores, drawn.results["linear"].scores)
     again = mvssl.evaluate(vectors, corpus, subsets=kept)
     np.testing.assert_array_equal(again.results["linear"].scores, drawn.results["linear"].scores)
 

@@ -140,6 +140,35 @@ def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_
     assert (out / "results.csv").read_bytes() == before
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("field", "metrics", "title"),
+    [
+        ("mode", {"accuracy", "top3", "f1", "ap", "roc_auc"}, "Accuracy"),
+        ("key", {"key_score", "accuracy"}, "Weighted key score"),
+        ("bpm", {"r2"}, "R²"),
+    ],
+)
+def test_classes_keys_and_numbers_are_compared_too(field, metrics, title, music, tmp_path):
+    lines = [json.loads(line) for line in (music / "manifest.jsonl").read_text().splitlines()]
+    for number, line in enumerate(lines):
+        causes = line.pop("causes")
+        line |= {"mode": causes["mode"], "bpm": causes["bpm"], "key": f"{'CDE'[number % 3]} minor"}
+        line["audio_path"] = str(music / line["audio_path"])
+    (tmp_path / "songs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    out = tmp_path / "out"
+    extra = ["--pretexts", "simclr", "--finetune", "true", "--robustness", "true"]
+    main([*ARGUMENTS, *extra, "--data", f"{tmp_path}/songs.jsonl:{field}", "--out", str(out)])
+    rows = _rows(out)
+    assert {row["metric"] for row in rows} == metrics
+    methods = {"simclr", "simclr-finetuned", "random", "mel_statistics", "supervised"}
+    assert {row["method"] for row in rows} == methods
+    assert f"{title} on the test split" in (out / "report.md").read_text()
+    figures = {path.stem for path in (out / "figures").iterdir()}
+    assert {"label_efficiency", "wins", "embeddings", "robustness"} <= figures
+    assert ("confusion" in figures) == (field != "bpm")
+
+
 def test_fine_tuning_starts_from_the_encoders_of_the_pretexts(finished, music, tmp_path, monkeypatch):
     out = tmp_path / "out"
     asked = [*ARGUMENTS, "--data", str(music), "--out", str(out), "--pretexts", "simclr,byol"]

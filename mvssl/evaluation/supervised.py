@@ -74,10 +74,10 @@ class SupervisedRecipe:
     def finetuning(cls, crops: int = 10_000, **changes: Any) -> "SupervisedRecipe":
         """The defaults for pre-trained encoders, which learn more slowly than the head on them.
 
-        On the embedded corpus (``tiny`` after 120 steps of SimCLR; mAP at 5 and 100 % of the labels) 1e-3, a
-        third of the head's rate, was best of 1e-4 (.449, .539), 3e-4 (.454, .577), 1e-3 (.464, .609) and 3e-3
-        (.436, .603), beside .460 and .569 of a linear probe. Not measured on large transformers, for which
-        lower rates are usual.
+        On the embedded corpus (``experiments/finetuning.py``; mAP at 5 and 100 % of the labels) 1e-3, a third
+        of the head's rate, gives .443 and .610, beside 1e-4 (.438, .534), 3e-4 (.442, .569), 3e-3 (.438,
+        .611) and a linear probe (.445, .573). Not measured on large transformers, for which lower rates are
+        usual.
 
         Args:
             crops: As above.

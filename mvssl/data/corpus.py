@@ -278,6 +278,8 @@ def open_corpus(
         corpus = corpus if labels is None else _labelled_by(corpus, labels)
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
+    if labels is not None:
+        corpus = replace(corpus, name=f"{corpus.name}:{labels}")
     seconds, reasons = _inspected(corpus, check, progress)
     for index in np.flatnonzero(seconds < min_seconds):
         reasons.setdefault(

@@ -248,12 +248,12 @@ class Evaluation:
         lines = [f"{self.corpus.name}: {lead.title} [95 % over test tracks], chance {self.chance:.3f}"]
         lines.append(
             f"{f'labels per {self.task.columns}' if shots else 'labels':14}"
-            + "".join(f"{f'{amount:.4g}':>22}" for amount in amounts)
+            + "".join(f"{f'{amount:.4g}':>25}" for amount in amounts)
         )
         for probe in self.results:
             means, ends = self.mean(probe=probe), self.interval(probe=probe)
             cells = (f"{means[a]:.3f} [{ends[a].low:.3f}, {ends[a].high:.3f}]" for a in amounts)
-            lines.append(f"{probe:14}" + "".join(f"{cell:>22}" for cell in cells))
+            lines.append(f"{probe:14}" + "".join(f"{cell:>25}" for cell in cells))
         lines += [f"left out: {tag} is {why}" for tag, why in self.undefined.items()]
         lines += [
             f"{probe}: layer {', '.join(map(str, np.unique(chosen)))} chosen on validation"

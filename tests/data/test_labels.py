@@ -72,7 +72,7 @@ def manifest(folder, audio, values, field="mood"):
 def test_a_field_behind_a_colon_holds_the_labels(music, tmp_path):
     path = manifest(tmp_path, music, [number / 10 for number in range(60)])
     corpus = open_corpus(f"{path}:mood")
-    assert (corpus.task, corpus.vocabulary) == ("regression", ("mood",))
+    assert (corpus.name, corpus.task, corpus.vocabulary) == ("songs:mood", "regression", ("mood",))
     np.testing.assert_allclose(np.sort(corpus.targets[:, 0]), np.arange(60) / 10)
     assert corpus.fingerprint() != open_corpus(path).fingerprint()
     with pytest.raises(CorpusError, match="no line has 'tempo'"):

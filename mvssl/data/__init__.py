@@ -5,9 +5,10 @@ artists on one side. What a batch holds depends on a seed, never on the number o
 """
 
 from mvssl.data.batches import Batch, loader
-from mvssl.data.corpus import Corpus, CorpusError, Problem, corpora, open_corpus
+from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.crops import remarks
-from mvssl.data.listing import SPLITS
+from mvssl.data.listing import SPLITS, CorpusError
+from mvssl.data.opening import open_corpus
 from mvssl.data.prepare import prepare
 from mvssl.data.reading import AudioFileError, AudioInfo, AudioReader, probe, read_audio
 from mvssl.data.synthetic import synthetic

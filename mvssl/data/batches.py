@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from mvssl import seeding
-from mvssl.data.corpus import Corpus, Problem, open_corpus
+from mvssl.data.corpus import Corpus, Problem
 from mvssl.data.crops import CropReader, CropSampler, CropTransform, remarks, tracks_of
 from mvssl.data.listing import CorpusError
+from mvssl.data.opening import open_corpus
 from mvssl.data.reading import AudioFileError
 
 # Random numbers for the order of tracks and for crops come from different streams of one seed.

@@ -1,0 +1,219 @@
+"""Opening a corpus: what its source lists, without the files and labels that cannot be used."""
+
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mvssl.data.corpus import Corpus, Problem, corpora, shortened
+from mvssl.data.labels import Labels, constant_numbers, gather, read_label
+from mvssl.data.listing import CorpusError, Listing, list_tracks
+from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
+
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
+
+
+def open_corpus(
+    source: str | os.PathLike[str] | Corpus,
+    *,
+    min_seconds: float = 0.0,
+    check: Literal["headers", "full"] = "headers",
+    seed: int = 0,
+    progress: bool = False,
+) -> Corpus:
+    """Opens a corpus and leaves out what cannot be used.
+
+    A file that is missing, unreadable or too short is counted in ``problems``, and the rest is used.
+    Without splits in the manifest, tracks are split about 70/10/20 at random, whole groups at a time;
+    which files turn out to be bad or too short has no influence on the side of the others.
+
+    Args:
+        source: The name of a registered corpus; a folder of audio, searched recursively, where
+            sub-folders are taken for classes (see :func:`mvssl.data.listing.list_folder`); a folder with
+            a ``manifest.jsonl``; or a ``*.jsonl`` manifest (see
+            :func:`mvssl.data.listing.list_manifest`). Behind a colon may stand the field that holds the
+            labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``. ``tag_groups.json`` beside a manifest may
+            name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+        min_seconds: Shorter tracks are left out.
+        check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
+            decodes every file once, stems too, and finds damaged files and NaN.
+        seed: Of the random splits.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        CorpusError: If the source does not exist, holds no audio, has a wrong manifest line, or if no
+            file can be used.
+    """
+    if isinstance(source, Corpus):
+        return source
+    if check not in ("headers", "full"):
+        raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
+    place, labels = _parted(source)
+    if place in corpora.names():
+        corpus: Corpus = corpora.create(place, progress=progress)
+        corpus = corpus if labels is None else _labelled_by(corpus, labels)
+    else:
+        corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
+    if labels is not None:
+        corpus = replace(corpus, name=f"{corpus.name}:{labels}")
+    seconds, reasons = _inspected(corpus, check, progress)
+    for index in np.flatnonzero(seconds < min_seconds):
+        reasons.setdefault(
+            int(index), f"is {seconds[index]:.2f} s long, shorter than the {min_seconds:g} s that are needed"
+        )
+    return _usable(replace(corpus, seconds=seconds), reasons)
+
+
+def _parted(source: str | os.PathLike[str]) -> tuple[str, str | None]:
+    """A place, and the field that stands behind it after a colon."""
+    place, _, name = os.fspath(source).rpartition(":")
+    if place and name.isidentifier() and not Path(source).exists():
+        return place, name
+    return os.fspath(source), None
+
+
+def _labelled_by(corpus: Corpus, factor: str) -> Corpus:
+    """The corpus with one of its factors for labels."""
+    if factor not in corpus.factors:
+        known = f"; known are {', '.join(corpus.factors)}" if corpus.factors else ""
+        raise CorpusError(f"{corpus.name} has no {factor!r}{known}")
+    labels = gather(factor, [read_label(factor, value) for value in corpus.factors[factor].tolist()])
+    return replace(
+        corpus, vocabulary=labels.vocabulary, targets=labels.targets, task=labels.task, tag_groups={}
+    )
+
+
+def _listed(listing: Listing, seed: int) -> Corpus:
+    """All listed tracks and tags, usable or not; unknown durations are NaN."""
+    if listing.splits is None:
+        splits = random_splits(listing.paths, listing.groups, seed)
+    else:
+        splits = listing.splits
+        if listing.groups is not None:
+            warn_about_leaks(listing.name, splits, listing.groups)
+    labels = listing.labels or Labels("tagging", (), np.zeros((len(listing.paths), 0), bool))
+    return Corpus(
+        name=listing.name,
+        root=listing.root,
+        paths=np.array(listing.paths),
+        seconds=np.array(listing.seconds, np.float64),  # None becomes NaN
+        splits=np.array(splits),
+        groups=None if listing.groups is None else np.array(listing.groups),
+        stems=None if listing.stems is None else _table(listing.stems),
+        vocabulary=labels.vocabulary,
+        targets=labels.targets,
+        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", labels),
+        task=labels.task,
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> NDArray[np.str_]:
+    """Rows of different lengths as an array, with empty strings behind the shorter ones."""
+    width = max(map(len, rows))
+    return np.array([[*row, *[""] * (width - len(row))] for row in rows])
+
+
+def _read_tag_groups(path: Path, labels: Labels) -> dict[str, tuple[str, ...]]:
+    if labels.task != "tagging" or not path.is_file():
+        return {}
+    try:
+        groups = json.loads(path.read_bytes())
+        groups = {str(name): tuple(map(str, tags)) for name, tags in groups.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise CorpusError(f'{path}: must be a JSON object such as {{"group": ["tag", "tag"]}}') from None
+    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(labels.vocabulary))
+    if unknown:
+        warnings.warn(f"{path}: no track has the tags {shortened(unknown)}", stacklevel=4)
+    return groups
+
+
+def _inspected(
+    corpus: Corpus, check: Literal["headers", "full"], progress: bool
+) -> tuple[NDArray[np.float64], dict[int, str]]:
+    """Durations of all tracks (NaN where unreadable), and what is wrong with which."""
+    seconds, reasons, to_open = corpus.seconds.copy(), {}, []
+    for index in range(len(corpus)):
+        try:
+            empty = os.stat(corpus.path(index)).st_size == 0
+        except OSError:
+            reasons[index] = "there is no such file"
+            continue
+        if empty:
+            reasons[index] = "is empty (0 bytes)"
+        elif check == "full" or np.isnan(seconds[index]):
+            to_open.append(index)
+
+    def look(index: int) -> tuple[int, float, str]:
+        try:
+            with AudioReader(corpus.path(index)) as reader:
+                if check == "full":
+                    reader.verify()
+                else:
+                    reader.require_end()
+                duration = reader.info.seconds
+            for stem in corpus.stems_of(index) if check == "full" else ():
+                with AudioReader(corpus.root / stem) as reader:
+                    reader.verify()
+            return index, duration, ""
+        except AudioFileError as error:
+            is_stem = Path(error.path) != corpus.path(index)
+            return index, np.nan, f"its stem {error.path}: {error.reason}" if is_stem else error.reason
+
+    # Threads are enough: libsndfile works outside of Python's lock.
+    with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
+        for index, found, reason in _with_bar(pool.map(look, to_open), len(to_open), progress):
+            seconds[index] = found
+            if reason:
+                reasons[index] = reason
+    return seconds, reasons
+
+
+def _with_bar(results: Iterable[_T], total: int, progress: bool) -> Iterable[_T]:
+    if not progress:
+        return results
+    from tqdm import tqdm
+
+    return tqdm(results, total=total, desc="Checking audio", unit="file")
+
+
+def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
+    """The corpus without the tracks that have a reason, and without the tags that this leaves unusable."""
+    problems = tuple(Problem(str(corpus.paths[index]), reasons[index]) for index in sorted(reasons))
+    examples = shortened([f"{problem.path}: {problem.reason}" for problem in problems])
+    if len(problems) == len(corpus):
+        raise CorpusError(f"{corpus.name}: none of its {len(corpus)} files can be used ({examples})")
+    if problems:
+        _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
+    usable = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons)))
+    usable = replace(usable, problems=corpus.problems + problems)
+    if corpus.task == "key":  # the 24 are judged together, whichever occur
+        return usable
+    find = constant_numbers if corpus.task == "regression" else unusable_tags
+    unusable = find(corpus.vocabulary, usable.targets, usable.splits)
+    return _without(usable, unusable) if unusable else usable
+
+
+def _without(corpus: Corpus, unusable: Mapping[str, str]) -> Corpus:
+    """The corpus without some columns."""
+    kept = np.array([tag not in unusable for tag in corpus.vocabulary])
+    vocabulary = tuple(tag for tag in corpus.vocabulary if tag not in unusable)
+    groups = {
+        name: tuple(tag for tag in tags if tag in vocabulary) for name, tags in corpus.tag_groups.items()
+    }
+    return replace(
+        corpus,
+        vocabulary=vocabulary,
+        targets=corpus.targets[:, kept],
+        tag_groups={name: tags for name, tags in groups.items() if tags},
+        excluded_tags={**corpus.excluded_tags, **unusable},
+    )

@@ -1,8 +1,9 @@
 """Chooses the preset ``tiny``: what a linear probe gets after equal time of training, on this machine.
 
 For each candidate, SimCLR is trained on the embedded corpus for each of the given times (the learning-rate
-schedule ends with the time) and judged by the macro average precision of the linear probe. Run it alone on
-the machine: it measures time. Rows that the file already holds are not measured again.
+schedule ends with the time) and judged by the macro average precision of the linear probe, on validation for
+the choice and on test. Run it alone on the machine: it measures time. Rows that the file already holds are
+not measured again.
 
     python benchmarks/preset_learning.py --seconds 60 120 240 --out benchmarks/results/preset_learning.csv
 """
@@ -20,7 +21,6 @@ from tqdm import tqdm
 import mvssl
 from mvssl.data import synthetic
 from mvssl.encoders import create_encoder
-from mvssl.evaluation import label_efficiency
 from mvssl.pretext import SimCLR
 
 BASE: dict[str, Any] = {
@@ -66,7 +66,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("preset_learning.csv"))
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["candidate", "seconds", "seed", "views_per_second", *(f"map_{f:g}" for f in FRACTIONS)]
+    columns = ["candidate", "seconds", "seed", "views_per_second"]
+    columns += [f"{split}_map_{f:g}" for split in ("validation", "test") for f in FRACTIONS]
     done = _done(options.out)
     with options.out.open("a", newline="") as file:
         writer = csv.writer(file)
@@ -98,8 +99,9 @@ def _learn(architecture: dict[str, Any], training: dict[str, Any], seconds: floa
         result = mvssl.fit(
             SimCLR(encoder), corpus, steps=10**6, minutes=seconds / 60, seed=seed, out=folder, **training
         )
-    found = label_efficiency(encoder, corpus, FRACTIONS)
-    return [f"{result.views / result.seconds:.0f}", *(f"{value:.4f}" for value in found.values())]
+    found = mvssl.evaluate(encoder, corpus, fractions=FRACTIONS)
+    values = [value for each in (found.validation(), found.mean()) for value in each.values()]
+    return [f"{result.views / result.seconds:.0f}", *(f"{value:.4f}" for value in values)]
 
 
 if __name__ == "__main__":

@@ -56,11 +56,10 @@ for cell, names in cells.items():
     mvssl.fit(SimCLR(encoder), corpus, views, steps=options.steps, seed=options.seed, out=out, resume=True)
     found = mvssl.evaluate(encoder, corpus, fractions=[options.fraction])
     first = first or found
-    mean = found.mean()[options.fraction]
+    valid, mean = found.validation()[options.fraction], found.mean()[options.fraction]
     gain, low, high = astuple(found.difference(first)[options.fraction])
-    rows.append([cell, mean, gain, low, high])
-    print(
-        f"{cell:18} {options.fraction:.0%} mAP {mean:.3f} {gain:+.3f} [{low:+.3f}, {high:+.3f}]", flush=True
-    )
+    rows.append([cell, valid, mean, gain, low, high])
+    text = f"mAP {mean:.3f} {gain:+.3f} [{low:+.3f}, {high:+.3f}]"
+    print(f"{cell:18} {options.fraction:.0%} validation {valid:.3f}, {text}", flush=True)
 with (options.out / "ablation.csv").open("w", newline="") as file:
-    csv.writer(file).writerows([["views", "mAP", "difference", "low", "high"], *rows])
+    csv.writer(file).writerows([["views", "validation mAP", "mAP", "difference", "low", "high"], *rows])

@@ -34,4 +34,5 @@ for rate in options.rates:
     for head_first in (0.0, 0.25) if rate == 1e-3 else (0.0,):
         recipe = SupervisedRecipe.finetuning(options.crops, encoder_rate=rate, head_first=head_first)
         print(f"encoder {rate:g}, head alone for {head_first:.0%} of the steps", flush=True)
-        print(mvssl.finetune(pretext.encoder, corpus, recipe=recipe, **shared), flush=True)
+        found = mvssl.finetune(pretext.encoder, corpus, recipe=recipe, **shared)
+        print(found, f"on validation: {found.validation('finetuned')}", sep="\n", flush=True)

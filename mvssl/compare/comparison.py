@@ -182,6 +182,13 @@ class Comparison:
         few, many = self.label_counts[fraction]
         return f"{few}" if few == many else f"{few}–{many}"
 
+    def share(self, fraction: float) -> float:
+        """Labelled tracks that a fraction came to, as a share of the training split.
+
+        That is more than the fraction where so few tracks would not show every tag.
+        """
+        return sum(self.label_counts[fraction]) / 2 / int(self.corpus["tracks"]["train"])
+
     def title(self, method: str) -> str:
         """How a method is written in the report."""
         if method.endswith(FINE_TUNED) and method not in self.titles:

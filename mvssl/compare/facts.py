@@ -22,7 +22,7 @@ def corpus_facts(comparison: Comparison) -> list[Block]:
         "Audio": f"{corpus['hours']:.1f} hours",
     }
     if comparison.groups is not None:
-        facts["Groups in the test split"] = len(set(comparison.groups.tolist()))
+        facts["Groups in the test split"] = comparison.units
     used, noun = set(comparison.vocabulary), capital(many(2, comparison.kind.columns).removeprefix("2 "))
     grouped = {tag for tags in comparison.tag_groups.values() for tag in tags}
     for name, tags in comparison.tag_groups.items():

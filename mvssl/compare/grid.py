@@ -15,10 +15,11 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mvssl.arguments import several
 from mvssl.compare.comparison import FINE_TUNED, Comparison, MethodScores
 from mvssl.compare.gathering import enlarged, of_corpus, surroundings
 from mvssl.compare.report import write_report
-from mvssl.compare.settings import Settings, several
+from mvssl.compare.settings import Settings
 from mvssl.data import Corpus, CorpusError, open_corpus, prepare, remarks
 from mvssl.device import Precision, default_device, keep_freed_memory
 from mvssl.encoders import Encoder, create_encoder, load_encoder

@@ -25,8 +25,10 @@ def interval(estimate: Estimate) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference with its sign: ``+0.021``, ``−0.004``."""
+    """A difference with its sign: ``+0.021``, ``−0.004``; a dash where it is undefined."""
     text = f"{abs(value):.3f}"
+    if value != value:
+        return "–"
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 

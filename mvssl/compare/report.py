@@ -26,7 +26,7 @@ from mvssl.compare.protocol import protocol
 from mvssl.compare.results import results_rows, write_results
 from mvssl.compare.storage import save_comparison
 from mvssl.compare.summary import Summary, summarise
-from mvssl.compare.tables import column_tables, metric_tables, win_table
+from mvssl.compare.tables import column_tables, metric_tables, needed_table, win_table
 
 
 def write_report(comparison: Comparison, out: Path, resamples: int = 1000) -> Summary:
@@ -102,6 +102,7 @@ def _blocks(comparison: Comparison, summary: Summary) -> list[Block]:
             for metric in others
         ),
         *result_pictures(comparison, summary),
+        *_efficiency(comparison, summary),
         *_all_pairs(comparison, summary),
         *_closer(comparison, summary),
         Heading(f"Every {comparison.kind.columns}"),
@@ -119,6 +120,12 @@ def _blocks(comparison: Comparison, summary: Summary) -> list[Block]:
         ),
         Details("Versions and machine", (facts_table(flat(comparison.environment)),)),
     ]
+
+
+def _efficiency(comparison: Comparison, summary: Summary) -> list[Block]:
+    if not comparison.pretexts or not comparison.baselines:
+        return []
+    return [Heading("Labels needed"), needed_table(comparison, summary)]
 
 
 def _all_pairs(comparison: Comparison, summary: Summary) -> list[Block]:

@@ -1,10 +1,9 @@
 """What a comparison is asked for."""
 
 import shlex
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -15,8 +14,6 @@ from mvssl.training.fit import ENDLESS
 from mvssl.training.run import write_text
 from mvssl.views import chain
 from mvssl.views.samplers import Short
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -108,18 +105,3 @@ class Settings:
                 )
         folder.mkdir(parents=True, exist_ok=True)
         write_text(path, yaml.safe_dump(config, sort_keys=False))
-
-
-def several(value: str | float | Sequence[T], kind: Callable[[Any], T], name: str) -> tuple[T, ...]:
-    """A list given as one: ``"a,b"``, ``["a", "b"]`` or a single value.
-
-    Raises:
-        ValueError: If an item is not of the kind.
-    """
-    items: Sequence[Any] = (
-        value.split(",") if isinstance(value, str) else value if isinstance(value, Sequence) else [value]
-    )
-    try:
-        return tuple(kind(item) for item in items)
-    except ValueError:
-        raise ValueError(f"{name}={value!r}: give a comma-separated list of {kind.__name__} values") from None

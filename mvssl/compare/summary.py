@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mvssl.compare.comparison import Comparison
+from mvssl.compare.efficiency import LabelSaving, LabelsNeeded, labels_needed, largest_saving
 from mvssl.compare.pairs import Contest, Gain, contests, gains
 from mvssl.compare.sampling import MACRO, Array, Sample, Scope, chances, samples_of, scopes_of
 from mvssl.evaluation import interval, resample_weights
@@ -52,17 +53,6 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class LabelSaving:
-    """A pretext that with few labels is at least as good as every baseline with more of them."""
-
-    method: str
-    fraction: float
-    baseline: str
-    baseline_fraction: float
-    difference: Gain
-
-
-@dataclass(frozen=True)
 class Summary:
     """All statistics of a comparison.
 
@@ -73,6 +63,7 @@ class Summary:
         positives: Test tracks that carry each tag; of numbers, all of them.
         undefined: Per metric, the tags for which it does not exist on this test set.
         saving: The largest saving of labels by a pretext, if there is one.
+        needed: By (method, fraction): labels that equal the best baseline with that fraction.
         resamples: Number of bootstrap resamples.
         lead: Name of the metric that leads.
     """
@@ -83,6 +74,7 @@ class Summary:
     positives: Mapping[str, int]
     undefined: Mapping[str, tuple[str, ...]]
     saving: LabelSaving | None
+    needed: Mapping[tuple[str, float], LabelsNeeded]
     resamples: int
     lead: str
 
@@ -125,7 +117,8 @@ def summarise(comparison: Comparison, resamples: int = 1000) -> Summary:
         {metric.name: chances(metric, comparison, scopes) for metric in task.metrics},
         _positives(comparison),
         {metric.name: _undefined(comparison, metric) for metric in task.metrics},
-        _saving(comparison, by_lead),
+        largest_saving(comparison, by_lead),
+        labels_needed(comparison, by_lead),
         resamples,
         task.lead.name,
     )
@@ -177,25 +170,3 @@ def _positives(comparison: Comparison) -> dict[str, int]:
 def _undefined(comparison: Comparison, metric: Metric) -> tuple[str, ...]:
     values = metric.of_columns(np.zeros(comparison.targets.shape), comparison.targets, None)
     return tuple(tag for tag, value in zip(comparison.vocabulary, values, strict=True) if np.isnan(value))
-
-
-def _saving(comparison: Comparison, by_lead: Mapping[float, Mapping[str, Sample]]) -> LabelSaving | None:
-    """The pretext that does with the smallest share of the labels what every baseline needs more for."""
-    if not comparison.baselines:
-        return None
-    fractions, labels = comparison.fractions, comparison.label_counts
-    found: list[tuple[float, float, LabelSaving]] = []
-    for method in comparison.pretexts:
-        for few in fractions:
-            sample = by_lead[few][method]
-            for many in fractions:
-                _, baseline = max((by_lead[many][name].mean[0], name) for name in comparison.baselines)
-                difference = gains(sample, by_lead[many][baseline])[0]
-                if not difference.value >= 0:
-                    break  # with this many labels a baseline is better
-                share = sum(labels[few]) / max(sum(labels[many]), 1)
-                if many > few and share < 1:
-                    found.append(
-                        (share, -sample.mean[0], LabelSaving(method, few, baseline, many, difference))
-                    )
-    return min(found, key=lambda entry: entry[:2])[2] if found else None

@@ -5,6 +5,7 @@ from itertools import accumulate
 from mvssl.compare.comparison import Comparison
 from mvssl.compare.document import Block, Cell, Details, Paragraph, Table
 from mvssl.compare.drawing import colour_role
+from mvssl.compare.efficiency import LabelsNeeded
 from mvssl.compare.pairs import MIN_SEEDS, Gain, ranking
 from mvssl.compare.phrases import (
     capital,
@@ -138,6 +139,41 @@ def _spread_table(comparison: Comparison, summary: Summary, metric: Metric) -> T
         legend="A dash: one draw only. No spread is part of the intervals above.",
         rule_before=_rules(comparison),
     )
+
+
+def needed_table(comparison: Comparison, summary: Summary) -> Table:
+    """The labels each method needs to equal the best baseline, by the share that the baseline has."""
+    heads = (
+        Cell(percent(f), below=(f"{comparison.title(summary.best(comparison.baselines, f) or '')}",))
+        for f in comparison.fractions
+    )
+    rows = tuple(
+        (
+            method_cell(comparison, method),
+            *(_needed_cell(comparison, summary.needed.get((method, f))) for f in comparison.fractions),
+        )
+        for method in comparison.methods
+    )
+    return Table(
+        (Cell("Labels needed to equal, with"), *heads),
+        rows,
+        caption="Share of all labels that equals the best baseline with the share above, with 95 % intervals "
+        "over test tracks",
+        legend=f"By {comparison.kind.lead.title}; between measured shares, linear in their logarithm. "
+        "A dash: the best baseline itself.",
+        rule_before=_rules(comparison),
+    )
+
+
+def _needed_cell(comparison: Comparison, needed: LabelsNeeded | None) -> Cell:
+    if needed is None:
+        return Cell("–", tone="muted")
+
+    def text(share: float) -> str:
+        least, most = (comparison.share(comparison.fractions[end]) for end in (0, -1))
+        return f"over {percent(most)}" if share > most else ("≤\u00a0" * (share <= least)) + percent(share)
+
+    return Cell(text(needed.share), below=(f"{text(needed.low)} to {text(needed.high)}",))
 
 
 def win_table(comparison: Comparison, summary: Summary) -> Table:

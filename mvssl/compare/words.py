@@ -231,5 +231,9 @@ def cautions(comparison: Comparison) -> list[str]:
             "much another seed would change the numbers is not known, and no interval here covers it."
         )
     if comparison.groups is not None and comparison.units < _FEW_GROUPS:
-        notes.append(f"The test tracks come from {comparison.units} groups only: intervals are rough.")
+        notes.append(
+            f"The test tracks come from {comparison.units} groups only: intervals are rough."
+            if comparison.units > 1
+            else "All test tracks are of one group: there are no intervals, and no difference is certain."
+        )
     return notes

@@ -56,7 +56,7 @@ def resample_weights(
         groups: Optional group of each track, such as its artist; a track whose group is empty is a group of
             its own. Whole groups are drawn, as many as there are, since tracks of one artist are more alike
             than tracks of two: treating them as independent would make intervals too narrow. With few
-            groups intervals are rough; with a single one they have no width.
+            groups intervals are rough; a single one says nothing: its weights are 0 and its intervals NaN.
 
     Returns:
         (resamples, tracks).
@@ -72,7 +72,8 @@ def resample_weights(
     labels[alone] = tracks + alone
     unique, member = np.unique(labels, return_inverse=True)
     rng = seeding.generator(seed)
-    counts = rng.multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=resamples)
+    drawn = len(unique) if len(unique) > 1 else 0  # nothing is drawn where nothing could be learned from it
+    counts = rng.multinomial(drawn, np.full(len(unique), 1 / len(unique)), size=resamples)
     return counts.astype(np.uint16)[:, member]
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mvssl import __version__
 from mvssl.data import Corpus, Problem, read_audio
 from mvssl.data.splitting import file_sample
 from mvssl.seeding import hash_keys
@@ -342,8 +343,9 @@ def fingerprint(
             f"cache: only modules can be told apart by their weights, and this is a {type(encode).__name__}"
         )
     digest = hashlib.blake2b(digest_size=16)
-    facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None))
-    digest.update(repr((*facts, seconds, sample_rate, max_crops, corpus.paths.tolist())).encode())
+    facts = [(name, type(part), getattr(part, "config", None)) for name, part in encode.named_modules()]
+    settings = (__version__, repr(encode), facts, seconds, sample_rate, max_crops, corpus.paths.tolist())
+    digest.update(repr(settings).encode())
     for row in range(len(corpus)):
         digest.update(file_sample(corpus.path(row)))
     for name, tensor in sorted(encode.state_dict().items()):

@@ -1,13 +1,15 @@
 """Judging what lies in files, as the command line does."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.arguments import several
 from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.evaluation.finetuning import evaluate_modes
 from mvssl.evaluation.protocol import evaluate
@@ -21,14 +23,14 @@ def evaluate_files(
     task: str | list[str] = "synthetic",
     out: str = "runs/evaluate",
     protocol: str = "mvssl",
-    fractions: tuple[float, ...] | None = None,
-    shots: tuple[int, ...] | None = None,
+    fractions: str | float | list[float] | None = None,
+    shots: str | int | list[int] | None = None,
     repeats: int | None = None,
     subsets: str | None = None,
-    probes: tuple[str, ...] | None = None,
+    probes: str | list[str] | None = None,
     aggregate: Literal["mean", "max", "scores"] | None = None,
     layer: int | Literal["best"] | None = None,
-    modes: tuple[str, ...] = ("frozen",),
+    modes: str | list[str] = "frozen",
     crops: int = 10_000,
     encoder_rate: float = 1e-3,
     seed: int = 0,
@@ -45,15 +47,15 @@ def evaluate_files(
             each. Embeddings are kept there, and what was trained: the same line again goes on where it
             stopped.
         protocol: mvssl, or that of a paper: multiview2024, clmr2021, marble. What follows has precedence.
-        fractions: Shares of the training split's labels.
-        shots: Labelled tracks per tag or class, instead of fractions.
+        fractions: Shares of the training split's labels, separated by commas.
+        shots: Labelled tracks per tag or class, separated by commas, instead of fractions.
         repeats: Draws of each fraction below 1, or of each number of shots.
         subsets: A subsets.json of an earlier evaluation or comparison to use instead.
-        probes: linear, mlp, knn.
+        probes: Names of probes, separated by commas: linear, mlp, knn.
         aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
         layer: Number of a hidden state to judge instead of the embedding, or best, as chosen on validation.
-        modes: frozen (a probe on embeddings), finetuned (labels change the encoder, too), and scratch (they
-            train the same encoder without pre-training).
+        modes: Of frozen (a probe on embeddings), finetuned (labels change the encoder, too) and scratch (they
+            train the same encoder without pre-training), separated by commas.
         crops: Crops that a run sees on all labels, finetuned and scratch; fewer on fractions.
         encoder_rate: Learning rate of the encoder in fine-tuning.
         seed: Of the label subsets, and of training.
@@ -61,27 +63,33 @@ def evaluate_files(
     Raises:
         ValueError: If what is asked for cannot be had of the source.
     """
-    asked = {
-        "fractions": fractions, "shots": shots, "repeats": repeats, "subsets": subsets, "probes": probes,
-        "aggregate": aggregate, "layer": layer,
+    lists: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+        "fractions": (fractions, float), "shots": (shots, int), "probes": (probes, str)
     }  # fmt: skip
+    asked: dict[str, Any] = {
+        name: several(value, kind, name) for name, (value, kind) in lists.items() if value is not None
+    }
+    asked |= {"repeats": repeats, "subsets": subsets, "aggregate": aggregate, "layer": layer}
+    chosen_modes = several(modes, str, "modes")
     recipe = protocols.entry(protocol).target
     options = {**recipe.options, **{name: value for name, value in asked.items() if value is not None}}
     embeddings = source.endswith(".npz")
-    if embeddings and modes != ("frozen",):
-        raise ValueError(f"modes={','.join(modes)}: embeddings are frozen, only an encoder can be trained")
+    if embeddings and chosen_modes != ("frozen",):
+        raise ValueError(
+            f"modes={','.join(chosen_modes)}: embeddings are frozen, only an encoder can be trained"
+        )
     encoder = None if embeddings else load_source(source)
     tasks = [task] if isinstance(task, str) else task
     found = []
-    for name in tasks:
-        folder = Path(out) / _slug(name) if len(tasks) > 1 else Path(out)
+    folders = _folders(tasks, Path(out))
+    for name, folder in zip(tasks, folders, strict=True):
         if encoder is None:
             corpus = open_corpus(name)
             result = evaluate(_read_embeddings(Path(source), corpus), corpus, seed=seed, **options)
         else:
             result = evaluate_modes(
-                encoder, name, modes, crops=crops, encoder_rate=encoder_rate, cache=Path(out) / "embeddings",
-                out=folder / "trained", progress=True, seed=seed, **options,
+                encoder, name, chosen_modes, crops=crops, encoder_rate=encoder_rate, progress=True, seed=seed,
+                cache=Path(out) / "embeddings", out=folder / "trained", **options,
             )  # fmt: skip
         result = replace(result, notes=recipe.notes)
         result.save(folder)
@@ -89,10 +97,21 @@ def evaluate_files(
     return found
 
 
+def _folders(tasks: list[str], out: Path) -> list[Path]:
+    """Where the results of each task go: of a single one into ``out`` itself."""
+    if len(tasks) == 1:
+        return [out]
+    names = [_slug(task) for task in tasks]
+    for number, name in enumerate(names):
+        if not name or name in names[:number]:
+            raise ValueError(f"task={tasks[number]}: no name is left for its folder; judge it alone")
+    return [out / name for name in names]
+
+
 def _slug(task: str) -> str:
     """A name for a folder: the last two parts of a path, with what is no letter or digit as a hyphen."""
     parts = Path(task.replace(".jsonl", "").replace(":", "-")).parts[-2:]
-    return re.sub(r"[^0-9A-Za-z]+", "-", "-".join(parts)).strip("-")
+    return re.sub(r"\W+", "-", "-".join(parts)).strip("-")
 
 
 def _read_embeddings(file: Path, corpus: Corpus) -> NDArray[np.floating]:

@@ -173,8 +173,9 @@ def _fresh(encoder: nn.Module) -> Callable[[], Any]:
 
 def _digest(model: Any, corpus: Corpus, settings: tuple[Any, ...]) -> str:
     """Names what the scores depend on."""
-    weights = fingerprint(model, corpus, model.seconds, model.sample_rate)
-    return hashlib.blake2b(repr((weights, *settings)).encode(), digest_size=8).hexdigest()
+    audio = fingerprint(model, corpus, model.seconds, model.sample_rate)
+    content = (audio, corpus.task, corpus.fingerprint(), *settings)
+    return hashlib.blake2b(repr(content).encode(), digest_size=8).hexdigest()
 
 
 def _as_result(found: SubsetScores, corpus: Corpus, recipe: SupervisedRecipe) -> ProbeResult:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mvssl.arguments import several
 from mvssl.data import Corpus, CorpusError
-from mvssl.encoders import Encoder, load_encoder
+from mvssl.encoders import Encoder
 from mvssl.evaluation.causes import causes_kept
 from mvssl.evaluation.embeddings import extract_embeddings
 from mvssl.evaluation.estimates import COLUMNS, row
@@ -18,6 +19,7 @@ from mvssl.evaluation.inputs import open_task
 from mvssl.evaluation.layers import layer_probes
 from mvssl.evaluation.retrieval import retrieval
 from mvssl.evaluation.robustness import robustness
+from mvssl.evaluation.sources import load_source
 
 PARTS = ("robustness", "retrieval", "geometry", "layers", "causes")
 
@@ -139,21 +141,23 @@ def inspect_files(
     source: str,
     task: str = "synthetic",
     out: str = "runs/inspect",
-    parts: tuple[str, ...] = PARTS,
-    fractions: tuple[float, ...] = (1.0,),
+    parts: str | list[str] = "robustness,retrieval,geometry,layers,causes",
+    fractions: str | float | list[float] = 1.0,
 ) -> Inspection:
     """Looks into a pre-trained encoder: robustness, retrieval, geometry, layers, causes.
 
     Args:
-        source: Folder of a pre-training run.
+        source: Folder of a pre-training run, or its last.ckpt; or hf: and the folder of a model for
+            transformers.
         task: A corpus with labels: its name, folder or manifest; the embedded one by default.
         out: Folder for inspection.csv, inspection.json and inspection.txt. Embeddings are kept there.
-        parts: Some of robustness, retrieval, geometry, layers and causes.
-        fractions: Shares of the training split's labels at which layers are compared.
+        parts: Some of robustness, retrieval, geometry, layers and causes, separated by commas.
+        fractions: Shares of the training split's labels at which layers are compared, separated by commas.
     """
+    encoder: Any = load_source(source)
     found = inspect_encoder(
-        load_encoder(source), task, parts=parts, fractions=fractions, cache=Path(out) / "embeddings",
-        progress=True,
+        encoder, task, parts=several(parts, str, "parts"), fractions=several(fractions, float, "fractions"),
+        cache=Path(out) / "embeddings", progress=True,
     )  # fmt: skip
     found.save(out, source=source, task=task)
     return found

@@ -1,7 +1,7 @@
 """Which layer of an encoder knows most: a linear probe on each of its hidden states."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -58,6 +58,14 @@ class PooledLayers(nn.Module):
         if not shapes or any(len(shape) != 3 for shape in shapes):
             raise ValueError(f"hidden_states gave {shapes} for one crop: they must be (batch, frames, dim)")
         self.dims = tuple(shape[2] for shape in shapes)
+
+    @property
+    def encode(self) -> Callable[[Tensor], Tensor]:
+        """What embeddings are extracted by: this, or a function around what is no module.
+
+        Only modules can be told apart by their weights, hence be kept on disk.
+        """
+        return self if isinstance(self.encoder, nn.Module) else self.forward
 
     def forward(self, audio: Tensor) -> Tensor:
         """Audio (batch, samples) → (batch, sum of dims)."""
@@ -167,10 +175,8 @@ def layer_probes(
     """
     corpus, seconds, sample_rate = open_task(encoder, task, seconds, sample_rate)
     pooled = PooledLayers(encoder, round(seconds * sample_rate))
-    # As a function it is not kept on disk: only modules can be told apart there.
-    encode = pooled if isinstance(encoder, nn.Module) else pooled.forward
     features = extract_embeddings(
-        encode, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
+        pooled.encode, corpus, seconds=seconds, sample_rate=sample_rate, cache=cache, progress=progress
     ).pooled()
     train = corpus.indices("train")
     subsets = draw_subsets(corpus.targets[train], fractions, repeats, seed)

@@ -71,27 +71,37 @@ def evaluate(
     Raises:
         CorpusError: If the corpus has no labels or lacks a split, or a test track is a training track under
             another name.
-        ValueError: If an argument is out of range or missing, or embeddings are not those of the corpus.
+        ValueError: If an argument is out of range or missing, embeddings are not those of the corpus, or an
+            argument says how to make embeddings that are given.
     """
     options = probes if isinstance(probes, Mapping) else {name: {} for name in probes}
     chosen = {name: partial(registered.entry(name).target, **options[name]) for name in options}
     if isinstance(encoder, Embeddings) or not callable(encoder):
-        if layer is not None:
-            raise ValueError(f"layer={layer}: embeddings have no layers; give the encoder")
+        _refuse(layer=layer, max_crops=max_crops, seconds=seconds, sample_rate=sample_rate, cache=cache)
         opened = open_corpus(task)
-        corpus, layers = opened.labelled(), [_given(encoder, opened).take(opened.labelled_rows())]
+        given = _given(encoder, opened, aggregate)
+        corpus, layers = opened.labelled(), [given.take(opened.labelled_rows())]
+        if corpus.root.is_dir():  # else it was made by hand, without audio
+            corpus.require_apart()
     else:
         corpus, seconds, sample_rate = open_task(encoder, task, seconds, sample_rate)
         pooled = None if layer is None else PooledLayers(cast(Layered, encoder), round(seconds * sample_rate))
         embeddings = extract_embeddings(
-            pooled or encoder, corpus, seconds=seconds, sample_rate=sample_rate, max_crops=max_crops,
-            cache=cache, progress=progress,
+            encoder if pooled is None else pooled.encode, corpus, seconds=seconds, sample_rate=sample_rate,
+            max_crops=max_crops, cache=cache, progress=progress,
         )  # fmt: skip
         layers = [embeddings] if pooled is None else _chosen(embeddings, pooled.dims, layer)
     subsets = label_subsets(corpus, subsets, fractions=fractions, shots=shots, repeats=repeats, seed=seed)
     judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
     results, best = best_layers([judge(each, corpus, subsets, chosen) for each in layers], corpus)
     return Evaluation(corpus, tuple(subsets), results, layers=best if layer == "best" else {})
+
+
+def _refuse(**options: object) -> None:
+    """Raises for what only the extraction of embeddings could heed."""
+    for name, value in options.items():
+        if value is not None:
+            raise ValueError(f"{name}={value} says how embeddings are made, and these are: give the encoder")
 
 
 def _chosen(embeddings: Embeddings, dims: Sequence[int], layer: object) -> list[Embeddings]:
@@ -115,9 +125,13 @@ def label_subsets(
     """Those that are given, as they are or in a file, or else drawn, by shots if there are any."""
     train = corpus.indices("train")
     if isinstance(given, str | os.PathLike):
-        return load_subsets(Path(given), corpus.paths[train].tolist())
+        given = load_subsets(Path(given), corpus.paths[train].tolist())
     if given is not None:
-        return list(given)
+        if len({subset.shots is None for subset in given}) > 1:
+            raise ValueError(
+                "subsets: some are by fraction and some by shots; judge them one after the other"
+            )
+        return sorted(given, key=lambda subset: (subset.amount, subset.repeat))
     if shots:
         return draw_shots(corpus.targets[train], shots, repeats, seed)
     return draw_subsets(corpus.targets[train], fractions, repeats, seed)
@@ -161,7 +175,7 @@ def _judge_crops(
     return found
 
 
-def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> Embeddings:
+def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus, aggregate: str) -> Embeddings:
     if isinstance(embeddings, Embeddings):
         tracks = embeddings.tracks.max(initial=-1) + 1
         if tracks != len(corpus):
@@ -170,6 +184,8 @@ def _given(embeddings: Embeddings | ArrayLike, corpus: Corpus) -> Embeddings:
             )
         return embeddings
     values = np.asarray(embeddings)
+    if aggregate != "mean":
+        raise ValueError(f"aggregate={aggregate!r} needs embeddings of crops, and these are of tracks")
     if values.ndim != 2 or len(values) != len(corpus):
         raise ValueError(
             f"embeddings {values.shape} must be (tracks, dim) of the corpus's {len(corpus)} tracks"

@@ -3,7 +3,7 @@
 import csv
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -93,6 +93,20 @@ class Evaluation:
         values = self._values(metric, probe)
         return {amount: float(values[rows].mean()) for amount, rows in self._amounts().items()}
 
+    def validation(self, probe: str = "linear") -> dict[float, float]:
+        """The task's leading metric on the validation split by amount, the mean over repeats.
+
+        Settings of probes were chosen by it. Choose your own by it, too, between augmentations, say, so that
+        the test split has had no say in what is compared on it.
+
+        Args:
+            probe: One of those that were asked for.
+        """
+        known = self.corpus.targets[self.corpus.indices("valid")]
+        scores = self.results[probe].valid_scores
+        values = np.array([self.task.lead.overall(each, known) for each in scores])
+        return {amount: float(values[rows].mean()) for amount, rows in self._amounts().items()}
+
     def interval(self, metric: str | None = None, probe: str = "linear") -> dict[float, Interval]:
         """Where :meth:`mean` would lie with other test tracks, by amount: 95 % of a bootstrap over them.
 
@@ -170,10 +184,10 @@ class Evaluation:
     ) -> tuple[float, Interval]:
         """The share of the labels that this needs to be as good as another with an amount of them.
 
-        As a factor of that amount: 0.2 means a fifth of the labels. Between amounts the metric is taken
-        to grow linearly with the logarithm of the share. Below 1 labels are saved. What is reached with the
-        smallest amount counts as that, so that the factor is no lower; infinity says that this does not
-        get there with all labels.
+        As a factor of the labelled tracks of that amount: 0.2 means a fifth of them. Between amounts the
+        metric is taken to grow linearly with the logarithm of their number. Below 1 labels are saved. What is
+        reached with the smallest amount counts as that, so that the factor is no lower; infinity says that
+        this does not get there with all labels.
 
         Args:
             other: Of the same corpus, amounts and probe.
@@ -191,10 +205,11 @@ class Evaluation:
         ours, theirs = self.mean(metric, probe), other.mean(metric, probe)
         if amount not in ours:
             raise ValueError(f"amount={amount:g} is none of {_listed(ours)}")
-        shares = np.array(list(ours))
-        value = share_needed(shares, np.array(list(ours.values())), theirs[amount]) / amount
+        shares = np.array([self._labelled(rows) for rows in self._amounts().values()])
+        theirs_share = other._labelled(other._amounts()[amount])
+        value = share_needed(shares, np.array(list(ours.values())), theirs[amount]) / theirs_share
         curves = np.stack(list(self._resampled(metric, probe).values()), axis=-1)
-        resampled = share_needed(shares, curves, other._resampled(metric, probe)[amount]) / amount
+        resampled = share_needed(shares, curves, other._resampled(metric, probe)[amount]) / theirs_share
         # By order, because some may be infinite; the resamples' bias is that of both and cancels.
         low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")
         return float(value), Interval(low, high)
@@ -268,6 +283,12 @@ class Evaluation:
             raise ValueError(
                 "the two must be judged on the same test tracks, with the same amounts of labels"
             )
+        if (
+            self.corpus.task != other.corpus.task
+            or self.corpus.vocabulary != other.corpus.vocabulary
+            or not np.array_equal(self.truth, other.truth)
+        ):
+            raise ValueError(f"{self.corpus.name} and {other.corpus.name}: the two must have the same labels")
 
     def _resampled(self, metric: str | None, probe: str) -> dict[float, NDArray[np.float64]]:
         """The mean over repeats in each resample of the test tracks, by amount."""
@@ -275,6 +296,10 @@ class Evaluation:
         weights = resamples_of(self.corpus, "test")
         values = bootstrap_metric(measure.overall, self.results[probe].scores, self.truth, weights)
         return {amount: values[rows].mean(axis=0) for amount, rows in self._amounts().items()}
+
+    def _labelled(self, rows: Sequence[int]) -> float:
+        """Mean number of labelled tracks of some subsets."""
+        return float(np.mean([len(self.subsets[row].indices) for row in rows]))
 
     def _amounts(self) -> dict[float, list[int]]:
         """Numbers of the subsets of each amount of labels."""
@@ -328,8 +353,7 @@ def share_needed(
     before = np.maximum(first - 1, 0)
     above, below = (np.take_along_axis(values, at[..., None], -1)[..., 0] for at in (first, before))
     part = np.divide(target - below, above - below, out=np.ones_like(above), where=above > below)
-    logarithm = np.log(shares)
-    found = np.exp(logarithm[before] + part * (logarithm[first] - logarithm[before]))
+    found = shares[before] * (shares[first] / shares[before]) ** part
     return np.where(reached.any(axis=-1), found, np.inf)
 
 

@@ -97,6 +97,12 @@ class ViewChain(nn.Module):
         other = ViewChain(sampler, list(self.waveform), list(self.spectrogram), self.augmented, cpu)  # type: ignore[arg-type]
         return other if self.frontend is None else other.bind(self.frontend)
 
+    def extra_repr(self) -> str:
+        """What is no module: which views are transformed, where they come from, and members on the CPU."""
+        which = "all" if self.augmented is None else sorted(self.augmented)
+        members = () if self.on_cpu is None else self.on_cpu.members
+        return f"sampler={self.sampler!r}, augmented={which}, cpu={members!r}"
+
     @torch.no_grad()
     def forward(self, batch: CropBatch, *, params: Drawn | None = None, return_params: bool = False) -> Any:
         """Makes the views, audio or log-mels, one per crop.

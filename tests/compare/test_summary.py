@@ -114,25 +114,6 @@ def test_equal_scores_are_tied_and_one_of_them_is_best(make_comparison):
     assert not summary.at("other", 0.1).best
 
 
-def test_label_saving_is_found_where_a_pretext_does_with_fewer_labels(make_comparison):
-    baselines = {"random": (0.2, 0.3), "mel_statistics": (0.8, 1.2), "supervised": (0.4, 1.0)}
-    saving = summarise(make_comparison({"good": (2.0, 2.4)} | baselines), resamples=30).saving
-    assert (saving.method, saving.fraction, saving.baseline, saving.baseline_fraction) == (
-        "good",
-        0.1,
-        "mel_statistics",
-        1.0,
-    )
-    assert saving.difference.value > 0
-    assert summarise(make_comparison({"good": (1.0, 2.4)} | baselines), resamples=30).saving is None
-
-
-def test_no_label_is_saved_when_both_fractions_are_the_same_tracks(make_comparison):
-    quality = {"good": (2.0, 2.4), "mel_statistics": (0.8, 1.2)}
-    comparison = make_comparison(quality, label_counts={0.1: (200, 200), 1.0: (200, 200)})
-    assert summarise(comparison, resamples=10).saving is None
-
-
 def test_undefined_tags_are_listed_and_left_out_of_the_mean(make_comparison):
     targets = np.random.default_rng(0).random((60, 3)) < 0.3
     targets[:, 1] = False

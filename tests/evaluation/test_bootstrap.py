@@ -39,6 +39,14 @@ def test_groups_are_drawn_whole():
     assert np.abs(np.corrcoef(first_of_each.T) - np.eye(4)).max() < 0.5
 
 
+def test_a_single_group_gives_no_interval():
+    weights = resample_weights(6, resamples=20, groups=["artist"] * 6)
+    targets = np.array([[1], [0], [1], [0], [0], [1]], bool)
+    values = bootstrap_metric(average_precision, np.arange(6.0).reshape(1, 6, 1), targets, weights)[0]
+    low, high = interval(macro(values), estimate=0.5)
+    assert np.isnan([low, high]).all()
+
+
 @pytest.mark.parametrize("arguments", [{"tracks": 0}, {"tracks": 3, "groups": ["a", "b"]}])
 def test_bad_arguments_are_refused(arguments):
     with pytest.raises(ValueError, match="one group for each"):

@@ -6,7 +6,8 @@ from torch import nn
 
 from mvssl.data import AudioFileError, open_corpus
 from mvssl.evaluation import embeddings, extract_embeddings
-from mvssl.evaluation.embeddings import crops_of, extract_variants, pool
+from mvssl.evaluation.embeddings import crops_of, extract_variants, fingerprint, pool
+from mvssl.frontends import LogMel
 
 RATE = 8_000
 CROP = {"seconds": 0.5, "sample_rate": RATE, "progress": False}
@@ -180,6 +181,14 @@ def test_what_would_differ_is_computed(change, corpus, tmp_path):
         encoder = nn.Sequential(encoder, nn.Tanh())
     kept = extract_embeddings(encoder, corpus, **crop, cache=tmp_path / "kept")
     assert same(kept, extract_embeddings(encoder, corpus, **crop))
+
+
+def test_settings_without_weights_tell_modules_apart(corpus):
+    one, other = (
+        fingerprint(nn.Sequential(LogMel(sample_rate=RATE, hop_length=hop)), corpus, 0.5, RATE)
+        for hop in (160, 320)
+    )
+    assert one != other
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_bad_input_is_named(encoder, music, tmp_path, capsys):
     cases = {
         "no encoder": [str(tmp_path), "--task", str(music)],
         "there is no such folder": [str(tmp_path / "run"), "--task", "nowhere"],
-        "choose from robustness": [str(tmp_path / "run"), "--task", str(music), "--parts", "[all]"],
+        "choose from robustness": [str(tmp_path / "run"), "--task", str(music), "--parts", "all"],
     }
     for message, arguments in cases.items():
         with pytest.raises(SystemExit):

@@ -1,6 +1,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,22 @@ import mvssl
 from mvssl.cli import main
 from mvssl.data import Corpus, CorpusError, open_corpus
 from mvssl.encoders import save_encoder
-from mvssl.evaluation import Difference, Embeddings, chance_ap, extract_embeddings, load_subsets, macro
+from mvssl.evaluation import (
+    Difference,
+    Embeddings,
+    chance_ap,
+    draw_shots,
+    draw_subsets,
+    extract_embeddings,
+    load_subsets,
+    macro,
+)
 from mvssl.evaluation.files import evaluate_files
 from mvssl.evaluation.result import share_needed
 
 UNSEEN = "on no validation track: no threshold for F1"
 FRACTIONS = {"fractions": (0.3, 1.0), "repeats": 2}
+PROBES = {"linear": {}, "knn": {}, "mlp": {"hidden": 64, "grid": (3e-3,), "max_steps": 600}}  # quick
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +81,7 @@ def test_means_rows_and_files_agree(corpus, vectors, tmp_path):
 
 
 def test_an_oracle_is_found_and_noise_is_not(corpus, vectors):
-    oracle = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes=("linear", "knn", "mlp"))
+    oracle = mvssl.evaluate(vectors, corpus, **FRACTIONS, probes=PROBES)
     for probe in oracle.results:
         assert oracle.mean(probe=probe)[1.0] > 0.8, probe
     noise = mvssl.evaluate(np.random.default_rng(1).normal(size=(len(corpus), 4)), corpus, **FRACTIONS)
@@ -114,6 +125,9 @@ def test_the_table_names_what_is_left_out(corpus, vectors):
         (torch.nn.Identity(), {"seconds": 1.0}, "does not say its sample_rate"),
         (np.zeros((60, 2)), {"probes": ("lenear",)}, "lenear"),
         (Embeddings(np.zeros((1, 2), np.float16), np.zeros(1, np.int64)), {}, "60 tracks"),
+        (np.zeros((60, 2)), {"max_crops": 3}, "max_crops=3 says how embeddings are made"),
+        (np.zeros((60, 2)), {"layer": "best"}, "layer=best says how"),
+        (np.zeros((60, 2)), {"aggregate": "scores"}, "needs embeddings of crops"),
     ],
 )
 def test_what_is_missing_is_said(judged, options, message, corpus):
@@ -123,7 +137,7 @@ def test_what_is_missing_is_said(judged, options, message, corpus):
 
 def test_the_command_judges_a_run_and_embeddings(encoder, music, corpus, vectors, tmp_path, capsys):
     save_encoder(encoder, tmp_path / "run")
-    fractions = ["--fractions", "[0.3,1.0]", "--repeats", "2", "--task", str(music)]
+    fractions = ["--fractions", "0.3,1.0", "--repeats", "2", "--task", str(music)]
     main(["evaluate", str(tmp_path / "run"), *fractions, "--out", str(tmp_path / "a")])
     assert "mAP [95 % over test tracks]" in capsys.readouterr().out
     kept = sorted((tmp_path / "a" / "embeddings").rglob("*.npz"))
@@ -183,6 +197,27 @@ def test_two_are_compared_on_the_same_tracks(corpus, vectors):
         good.difference(mvssl.evaluate(vectors, corpus, fractions=(1.0,)))
     with pytest.raises(ValueError, match="use 'ap' or 'roc_auc'"):
         good.interval("f1")
+    other = replace(corpus, vocabulary=tuple(tag.upper() for tag in corpus.vocabulary))
+    with pytest.raises(ValueError, match="must have the same labels"):
+        good.difference(mvssl.evaluate(vectors, other, **FRACTIONS))
+
+
+def test_labels_needed_count_the_tracks_that_were_really_labelled(corpus, vectors):
+    rng = np.random.default_rng(2)
+    options = {"fractions": (0.01, 1.0), "repeats": 1}  # too few tracks to show every tag: enlarged
+    good = mvssl.evaluate(vectors, corpus, **options)
+    worse = mvssl.evaluate(rng.normal(size=vectors.shape), corpus, **options)
+    few, every = (len(subset.indices) for subset in good.subsets)
+    assert few > 1
+    assert good.labels_needed(worse)[0] == pytest.approx(few / every)
+
+
+def test_the_choice_is_made_on_validation(corpus, vectors):
+    found = mvssl.evaluate(vectors, corpus, **FRACTIONS)
+    chosen = found.results["linear"].valid_values.max(axis=1)
+    expected = {0.3: chosen[:2].mean(), 1.0: chosen[2]}
+    assert found.validation() == pytest.approx(expected)
+    assert found.validation() != pytest.approx(found.mean())
 
 
 def test_subsets_may_be_given(corpus, vectors, tmp_path):
@@ -228,8 +263,9 @@ def test_every_kind_of_label_is_judged(field, task, lead, probe, rhythms):
     truth = corpus.targets.astype(float)
     truth = truth / np.ptp(truth, axis=0).clip(1e-9)
     known = truth @ rng.normal(size=(truth.shape[1], 8)) + rng.normal(0, 0.02, (len(corpus), 8))
-    oracle = mvssl.evaluate(known, corpus, **FRACTIONS, probes=(probe,))
-    noise = mvssl.evaluate(rng.normal(size=known.shape), corpus, **FRACTIONS, probes=(probe,))
+    options = {**FRACTIONS, "probes": {probe: PROBES[probe]}}
+    oracle = mvssl.evaluate(known, corpus, **options)
+    noise = mvssl.evaluate(rng.normal(size=known.shape), corpus, **options)
     assert oracle.task.lead.name == lead
     assert oracle.mean(probe=probe)[1.0] > (0.5 if probe == "knn" else 0.8)
     assert oracle.interval(probe=probe)[1.0].low <= oracle.mean(probe=probe)[1.0] + 1e-9
@@ -278,10 +314,26 @@ def test_scores_of_crops_may_be_averaged_instead_of_embeddings(corpus, vectors):
     assert same.results["linear"].valid_scores.shape == single.results["linear"].valid_scores.shape
 
 
+def test_subsets_are_of_one_kind_and_sorted(corpus, vectors):
+    train = corpus.targets[corpus.indices("train")]
+    fractions, shots = draw_subsets(train, (0.3, 1.0), repeats=1), draw_shots(train, [1], repeats=1)
+    found = mvssl.evaluate(vectors, corpus, subsets=fractions[::-1])
+    assert list(found.mean()) == [0.3, 1.0]
+    with pytest.raises(ValueError, match="some are by fraction and some by shots"):
+        mvssl.evaluate(vectors, corpus, subsets=[*fractions, *shots])
+
+
+@pytest.mark.parametrize("tasks", [["a/v1/manifest.jsonl", "b/v1/manifest.jsonl"], ["v1", "::"]])
+def test_tasks_without_folders_of_their_own_are_refused(tasks, encoder, tmp_path):
+    save_encoder(encoder, tmp_path / "run")
+    with pytest.raises(ValueError, match="no name is left for its folder"):
+        evaluate_files(str(tmp_path / "run"), tasks, str(tmp_path / "out"))
+
+
 def test_several_tasks_and_protocols_on_the_command_line(encoder, rhythms, tmp_path, capsys):
     save_encoder(encoder, tmp_path / "run")
     out = tmp_path / "out"
-    options = ["--protocol", "clmr2021", "--fractions", "[0.3,1.0]", "--probes", "[linear]"]
+    options = ["--protocol", "clmr2021", "--fractions", "0.3,1.0", "--probes", "linear"]
     tasks = ["--task", f"{rhythms}:mode", "--task", f"{rhythms}:bpm"]
     main(["evaluate", str(tmp_path / "run"), *tasks, *options, "--out", str(out)])
     printed = capsys.readouterr().out
@@ -337,8 +389,9 @@ def test_a_test_track_among_the_training_tracks_is_refused(encoder, music, tmp_p
     corpus = open_corpus(folder)
     train, test = (corpus.path(corpus.indices(split)[0]) for split in ("train", "test"))
     shutil.copy(train, test)
-    with pytest.raises(CorpusError, match=f"{test.name} is .*{train.name}\\); leave each on one side"):
-        mvssl.evaluate(encoder, folder, **FRACTIONS)
+    for judged in (encoder, np.zeros((len(corpus), 2))):
+        with pytest.raises(CorpusError, match=f"{test.name} is .*{train.name}\\); leave each on one side"):
+            mvssl.evaluate(judged, folder, **FRACTIONS)
 
 
 def test_a_layer_may_be_judged_and_the_best_is_chosen_on_validation(encoder, corpus):

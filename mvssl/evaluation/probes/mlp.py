@@ -51,11 +51,14 @@ def mlp_probe(
         seed: Of weights, batches and dropout.
 
     Raises:
-        ValueError: If a learning rate is not above 0.
+        ValueError: If a learning rate is not above 0, ``max_steps`` is below ``check_every``, or training
+            diverges with every learning rate.
     """
     grid = tuple(sorted(grid))
     if not grid or grid[0] <= 0:
         raise ValueError(f"grid={grid} must hold learning rates above 0")
+    if not 1 <= check_every <= max_steps:
+        raise ValueError(f"check_every={check_every} must lie between 1 and max_steps={max_steps}")
     cells = [(subset, rate) for subset in subsets for rate in grid]
     x = torch.from_numpy(data.features).float()
     y = torch.from_numpy(data.targets).float()
@@ -75,7 +78,9 @@ def mlp_probe(
             wanted = (y[batch] - mean[running, None]) / deviation[running, None]
             nets.step(x[batch], wanted, mask / (1 - dropout))
         outputs = nets.outputs(x[data.valid]) * deviation[running, None] + mean[running, None]
-        values = data.valid_value(data.task.as_scores(outputs.numpy()))
+        values = np.full(len(running), -np.inf)  # of networks that diverge
+        finite = outputs.isfinite().all(-1).all(-1).numpy()
+        values[finite] = data.valid_value(data.task.as_scores(outputs.numpy()[finite]))
         for place, (cell, value) in enumerate(zip(running, values, strict=True)):
             if value > best[cell].value:
                 best[cell] = _Best(float(value), check, nets.weights_of(place))
@@ -86,6 +91,8 @@ def mlp_probe(
             nets.keep(going)
             running = [running[place] for place in going]
     valid_values = np.array([found.value for found in best]).reshape(len(subsets), len(grid))
+    if np.isneginf(valid_values).all(axis=1).any():
+        raise ValueError(f"mlp: training diverges with every learning rate of {grid}: pass lower ones")
     chosen = valid_values.argmax(axis=1)
     winners = [number * len(grid) + setting for number, setting in enumerate(chosen)]
     valid_scores, scores = (

@@ -96,6 +96,18 @@ def test_it_stops_when_nothing_gets_better(monkeypatch):
     assert steps == sorted(steps, reverse=True)
 
 
+def test_a_rate_that_diverges_loses_and_alone_is_an_error():
+    features, targets = products()
+    data, subsets = ProbeData(features, targets, **SPLITS), [Subset(1.0, 0, np.arange(30))]
+    found = mlp_probe(data, subsets=subsets, grid=(1e-3, 1e25), max_steps=100)
+    assert found.chosen == [1e-3]
+    assert np.isfinite(found.scores).all()
+    with pytest.raises(ValueError, match="diverges with every learning rate"):
+        mlp_probe(data, subsets=subsets, grid=(1e25,), max_steps=100)
+    with pytest.raises(ValueError, match="between 1 and max_steps=10"):
+        mlp_probe(data, subsets=subsets, max_steps=10)
+
+
 def test_bad_rates_are_refused():
     features, targets = products()
     with pytest.raises(ValueError, match="learning rates above 0"):

@@ -21,6 +21,7 @@ from torch import Tensor
 from mvssl.evaluation.probes.base import ProbeData, ProbeResult, checked, probes
 from mvssl.evaluation.probes.newton import ClassObjective, Design, Objective, TagObjective, minimise
 from mvssl.evaluation.subsets import Subset
+from mvssl.evaluation.tasks import tasks
 
 DEFAULT_GRID: tuple[float, ...] = tuple(float(c) for c in np.logspace(-4, 1, 11))
 
@@ -147,9 +148,7 @@ def _solve_classes(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Te
 
 def _solve_numbers(design: Tensor, targets: Tensor, grid: Sequence[float]) -> Tensor:
     """In closed form: the columns of the design are orthogonal."""
-    mean = targets.mean(dim=0)
-    deviation = targets.std(dim=0, correction=0)
-    deviation = torch.where(deviation > 0, deviation, 1.0)
+    mean, deviation = map(torch.from_numpy, tasks.entry("regression").target.units(targets.numpy()))
     wanted = (targets - mean) / deviation
     squares = design.square().sum(dim=0)[:, None]
     penalty = torch.ones_like(squares)

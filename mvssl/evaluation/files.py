@@ -28,6 +28,7 @@ def evaluate_files(
     repeats: int | None = None,
     subsets: str | None = None,
     probes: str | list[str] | None = None,
+    probe_seeds: int = 1,
     aggregate: Literal["mean", "max", "scores"] | None = None,
     layer: int | Literal["best"] | None = None,
     modes: str | list[str] = "frozen",
@@ -52,6 +53,7 @@ def evaluate_files(
         repeats: Draws of each fraction below 1, or of each number of shots.
         subsets: A subsets.json of an earlier evaluation or comparison to use instead.
         probes: Names of probes, separated by commas: linear, mlp, knn.
+        probe_seeds: How often probes with a seed of their own (mlp) are trained, to see what it does.
         aggregate: What makes a track of its crops: mean, max (of embeddings) or scores.
         layer: Number of a hidden state to judge instead of the embedding, or best, as chosen on validation.
         modes: Of frozen (a probe on embeddings), finetuned (labels change the encoder, too) and scratch (they
@@ -69,7 +71,10 @@ def evaluate_files(
     asked: dict[str, Any] = {
         name: several(value, kind, name) for name, (value, kind) in lists.items() if value is not None
     }
-    asked |= {"repeats": repeats, "subsets": subsets, "aggregate": aggregate, "layer": layer}
+    asked |= {
+        "repeats": repeats, "subsets": subsets, "aggregate": aggregate, "layer": layer,
+        "probe_seeds": probe_seeds,
+    }  # fmt: skip
     chosen_modes = several(modes, str, "modes")
     recipe = protocols.entry(protocol).target
     options = {**recipe.options, **{name: value for name, value in asked.items() if value is not None}}

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -31,6 +32,7 @@ def evaluate(
     shots: Sequence[int] = (),
     repeats: int = 4,
     probes: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("linear",),
+    probe_seeds: int = 1,
     aggregate: Literal["mean", "max", "scores"] = "mean",
     max_crops: int | None = None,
     layer: int | Literal["best"] | None = None,
@@ -55,6 +57,8 @@ def evaluate(
         repeats: Draws of each fraction below 1, or of each number of shots.
         probes: Names of registered probes: ``"linear"``, ``"mlp"``, ``"knn"``; with their options if wanted,
             ``{"mlp": {"hidden": 256}}``.
+        probe_seeds: How often probes with a seed of their own, such as ``"mlp"``, are trained; the first
+            counts, and :meth:`Evaluation.probe_spread` says how far the others lie from it.
         aggregate: What makes a track of its crops: the mean or maximum of their embeddings, or the mean of
             the scores of a probe that is trained on crops.
         max_crops: How many crops of a track are embedded, evenly spread; by default all.
@@ -76,6 +80,7 @@ def evaluate(
     """
     options = probes if isinstance(probes, Mapping) else {name: {} for name in probes}
     chosen = {name: partial(registered.entry(name).target, **options[name]) for name in options}
+    again = _reseeded(chosen, probe_seeds)
     if isinstance(encoder, Embeddings) or not callable(encoder):
         _refuse(layer=layer, max_crops=max_crops, seconds=seconds, sample_rate=sample_rate, cache=cache)
         opened = open_corpus(task)
@@ -93,8 +98,24 @@ def evaluate(
         layers = [embeddings] if pooled is None else _chosen(embeddings, pooled.dims, layer)
     subsets = label_subsets(corpus, subsets, fractions=fractions, shots=shots, repeats=repeats, seed=seed)
     judge = _judge_crops if aggregate == "scores" else partial(_judge_tracks, how=aggregate)
-    results, best = best_layers([judge(each, corpus, subsets, chosen) for each in layers], corpus)
-    return Evaluation(corpus, tuple(subsets), results, layers=best if layer == "best" else {})
+    results, best = best_layers([judge(each, corpus, subsets, chosen | again) for each in layers], corpus)
+    return Evaluation(
+        corpus, tuple(subsets), {name: results[name] for name in chosen},
+        layers={name: best[name] for name in chosen} if layer == "best" else {},
+        reseeded={name: tuple(results[key] for key in again if key[0] == name) for name in chosen},
+    )  # fmt: skip
+
+
+def _reseeded(probes: Mapping[Any, Probe], seeds: int) -> dict[Any, Probe]:
+    """Those with a seed of their own once more with further seeds, by (name, number)."""
+    if seeds < 1:
+        raise ValueError(f"probe_seeds={seeds} must be at least 1")
+    return {
+        (name, number): partial(probe, seed=signature(probe).parameters["seed"].default + number)
+        for name, probe in probes.items()
+        if "seed" in signature(probe).parameters
+        for number in range(1, seeds)
+    }
 
 
 def _refuse(**options: object) -> None:

@@ -45,6 +45,7 @@ class Evaluation:
         notes: What a reader of the numbers has to know.
         layers: Numbers of the layers that were chosen on validation, (subsets,), by the name of the probe;
             empty where there was no choice.
+        reseeded: What the same probes said after training with other seeds of their own, by their names.
     """
 
     corpus: Corpus
@@ -52,6 +53,7 @@ class Evaluation:
     results: Mapping[str, ProbeResult]
     notes: tuple[str, ...] = ()
     layers: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    reseeded: Mapping[str, tuple[ProbeResult, ...]] = field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -129,6 +131,19 @@ class Evaluation:
             amount: float(values[rows].std(ddof=1)) if len(rows) > 1 else math.nan
             for amount, rows in self._amounts().items()
         }
+
+    def probe_spread(self, probe: str) -> dict[float, float]:
+        """Standard deviation of the leading metric over seeds of the probe itself, by amount.
+
+        The labelled tracks stay the same: variances are averaged over draws of them. NaN of a single seed.
+        """
+        runs = [self.results[probe], *self.reseeded.get(probe, ())]
+        if len(runs) == 1:
+            return dict.fromkeys(self._amounts(), math.nan)
+        overall = self.task.lead.overall
+        values = np.array([[overall(scores, self.truth) for scores in run.scores] for run in runs])
+        variances = values.var(axis=0, ddof=1)
+        return {amount: float(np.sqrt(variances[rows].mean())) for amount, rows in self._amounts().items()}
 
     def confusion(self, amount: float = 1.0, probe: str = "linear") -> NDArray[np.int64]:
         """How many test tracks of each class (rows) were taken for each class (columns), over all repeats.
@@ -269,6 +284,10 @@ class Evaluation:
             means, ends = self.mean(probe=probe), self.interval(probe=probe)
             cells = (f"{means[a]:.3f} [{ends[a].low:.3f}, {ends[a].high:.3f}]" for a in amounts)
             lines.append(f"{probe:14}" + "".join(f"{cell:>25}" for cell in cells))
+        for probe, others in self.reseeded.items():
+            if others:
+                spread = ", ".join(f"{value:.3f}" for value in self.probe_spread(probe).values())
+                lines.append(f"{probe}: deviation over {len(others) + 1} seeds of its own {spread}")
         lines += [f"left out: {tag} is {why}" for tag, why in self.undefined.items()]
         lines += [
             f"{probe}: layer {', '.join(map(str, np.unique(chosen)))} chosen on validation"

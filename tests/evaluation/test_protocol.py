@@ -314,6 +314,22 @@ def test_scores_of_crops_may_be_averaged_instead_of_embeddings(corpus, vectors):
     assert same.results["linear"].valid_scores.shape == single.results["linear"].valid_scores.shape
 
 
+def test_the_spread_over_seeds_of_a_probe_is_apart_from_that_over_draws(corpus, vectors):
+    options = {**FRACTIONS, "probes": {name: PROBES[name] for name in ("linear", "mlp")}}
+    found = mvssl.evaluate(vectors, corpus, **options, probe_seeds=3)
+    alone = [
+        mvssl.evaluate(vectors, corpus, **FRACTIONS, probes={"mlp": {**PROBES["mlp"], "seed": seed}})
+        for seed in range(3)
+    ]
+    assert found.mean(probe="mlp") == alone[0].mean(probe="mlp")
+    values = [each.mean(probe="mlp")[1.0] for each in alone]
+    assert found.probe_spread("mlp")[1.0] == pytest.approx(np.std(values, ddof=1))
+    assert np.isnan(list(found.probe_spread("linear").values())).all()
+    assert "mlp: deviation over 3 seeds of its own" in str(found)
+    with pytest.raises(ValueError, match="probe_seeds=0"):
+        mvssl.evaluate(vectors, corpus, **options, probe_seeds=0)
+
+
 def test_subsets_are_of_one_kind_and_sorted(corpus, vectors):
     train = corpus.targets[corpus.indices("train")]
     fractions, shots = draw_subsets(train, (0.3, 1.0), repeats=1), draw_shots(train, [1], repeats=1)

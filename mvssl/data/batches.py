@@ -17,7 +17,7 @@ from mvssl.data.corpus import Corpus, Problem
 from mvssl.data.crops import CropReader, CropSampler, CropTransform, remarks, tracks_of
 from mvssl.data.listing import CorpusError
 from mvssl.data.opening import open_corpus
-from mvssl.data.reading import AudioFileError
+from mvssl.data.reader import AudioFileError
 
 # Random numbers for the order of tracks and for crops come from different streams of one seed.
 _ORDER, _CROPS = 1, 2

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from mvssl.data.corpus import Corpus, Problem, corpora, shortened
 from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import CorpusError, Listing, list_tracks
-from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.reader import AudioFileError
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
 
 _T = TypeVar("_T")
@@ -155,19 +155,21 @@ def _inspected(
 
     def look(index: int) -> tuple[int, float, str]:
         try:
-            with AudioReader(corpus.path(index)) as reader:
+            with corpus.open(index) as reader:
                 if check == "full":
                     reader.verify()
                 else:
                     reader.require_end()
                 duration = reader.info.seconds
-            for stem in corpus.stems_of(index) if check == "full" else ():
-                with AudioReader(corpus.root / stem) as reader:
-                    reader.verify()
-            return index, duration, ""
         except AudioFileError as error:
-            is_stem = Path(error.path) != corpus.path(index)
-            return index, np.nan, f"its stem {error.path}: {error.reason}" if is_stem else error.reason
+            return index, np.nan, error.reason
+        for number, stem in enumerate(corpus.stems_of(index) if check == "full" else ()):
+            try:
+                with corpus.open_stem(index, number) as reader:
+                    reader.verify()
+            except AudioFileError as error:
+                return index, np.nan, f"its stem {corpus.root / stem}: {error.reason}"
+        return index, duration, ""
 
     # Threads are enough: libsndfile works outside of Python's lock.
     with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:

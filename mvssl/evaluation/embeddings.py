@@ -20,8 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from mvssl.data import Corpus, Problem, read_audio
-from mvssl.data.splitting import file_sample
+from mvssl.data import Corpus, Problem
 from mvssl.seeding import hash_keys
 
 PART = 512  # tracks that are embedded, and kept, at a time
@@ -291,7 +290,7 @@ def _track_crops(
 
 def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
     """The tracks' audio in order, of which at most ``workers`` + 1 are in memory or on the way."""
-    reads = (partial(read_audio, corpus.path(track), sample_rate=sample_rate) for track in range(len(corpus)))
+    reads = (partial(corpus.read, track, sample_rate) for track in range(len(corpus)))
     return _ahead(reads, workers)
 
 
@@ -345,7 +344,7 @@ def fingerprint(
     facts = (type(encode).__qualname__, repr(encode), getattr(encode, "config", None))
     digest.update(repr((*facts, seconds, sample_rate, max_crops, corpus.paths.tolist())).encode())
     for row in range(len(corpus)):
-        digest.update(file_sample(corpus.path(row)))
+        digest.update(corpus.sample(row))
     for name, tensor in sorted(encode.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name}{tensor.dtype}".encode())

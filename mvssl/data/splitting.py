@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mvssl import seeding
 from mvssl.data.listing import SPLITS
 
+_BLOCK = 2**18  # rows
 _SHARES = (0.7, 0.1, 0.2)
 _FULL_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
@@ -107,7 +108,7 @@ def unusable_tags(
         targets: (tracks, tags).
         splits: (tracks,).
     """
-    with_tag = {split: targets[splits == split].sum(axis=0) for split in SPLITS}
+    with_tag = {split: _sums(targets, splits == split) for split in SPLITS}
     tracks = {split: int((splits == split).sum()) for split in SPLITS}
     reasons = {}
     for column, tag in enumerate(tags):
@@ -116,6 +117,14 @@ def unusable_tags(
         if reason:
             reasons[tag] = reason
     return reasons
+
+
+def _sums(targets: NDArray[np.bool_], rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Sums over rows, of which few are in memory at a time."""
+    sums = np.zeros(targets.shape[1], np.int64)
+    for first in range(0, len(rows), _BLOCK):
+        sums += targets[first : first + _BLOCK][rows[first : first + _BLOCK]].sum(axis=0)
+    return sums
 
 
 def _why_unusable(counts: dict[str, int], tracks: dict[str, int]) -> str:

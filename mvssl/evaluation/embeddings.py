@@ -4,9 +4,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvssl.data import Corpus, Problem
+from mvssl.data.threads import ahead
 from mvssl.seeding import hash_keys
 
 PART = 512  # tracks that are embedded, and kept, at a time
@@ -226,7 +225,7 @@ def _varied(
     for track, (crops, problem) in enumerate(tracks):
         audio, keys = torch.from_numpy(crops), hash_keys(track, np.arange(len(crops)))
         calls = [partial(variant, audio, keys) for variant in variants]
-        for number, varied in enumerate(_ahead(calls, workers)):
+        for number, varied in enumerate(ahead(calls, workers)):
             for crop in varied.numpy():
                 yield track * len(variants) + number, crop, problem
 
@@ -291,19 +290,7 @@ def _track_crops(
 def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
     """The tracks' audio in order, of which at most ``workers`` + 1 are in memory or on the way."""
     reads = (partial(corpus.read, track, sample_rate) for track in range(len(corpus)))
-    return _ahead(reads, workers)
-
-
-def _ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
-    """What calls return, in order; at most ``workers`` + 1 results are in memory or on the way."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[_T]] = deque()
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return ahead(reads, workers)
 
 
 @contextmanager

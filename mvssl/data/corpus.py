@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mvssl.data.columns import Coded, Strings
 from mvssl.data.listing import SPLITS, CorpusError
-from mvssl.data.reader import Reader
+from mvssl.data.reader import AudioFileError, Reader
 from mvssl.data.reading import AudioReader
 from mvssl.data.shards import Shards
 from mvssl.data.splitting import file_sample, same_tracks
@@ -142,8 +142,11 @@ class Corpus:
         Raises:
             AudioFileError: If it cannot be read.
         """
-        with self.open(index) as reader:
-            return reader.read(sample_rate=sample_rate)
+        try:
+            with self.open(index) as reader:
+                return reader.read(sample_rate=sample_rate)
+        except AudioFileError as error:
+            raise AudioFileError(self.path(index), error.reason) from None
 
     def sample(self, index: int) -> bytes:
         """What tells a track's audio from most others at little cost."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 # SplitMix64: what is added in each round, and the two multipliers of its finaliser.
 ADDEND, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
+_TURNS = 6  # of the two halves of a number that is shuffled; four are enough for a random look
+
 
 def generator(*key: int) -> np.random.Generator:
     """A NumPy generator for one key of integers in [0, 2³²).
@@ -38,3 +40,29 @@ def hash_keys(*columns: int | NDArray[np.integer]) -> NDArray[np.uint64]:
 def uniform(keys: NDArray[np.uint64], stream: int) -> NDArray[np.float64]:
     """One number in [0, 1) per key. Different ``stream`` numbers give independent draws."""
     return (hash_keys(keys, stream) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def shuffled(places: NDArray[np.int64], count: int, *key: int) -> NDArray[np.int64]:
+    """What stands at some places of a random order of the numbers from 0 to ``count``.
+
+    Nothing is kept of the order: a place costs the same whatever ``count`` is. Both halves of a place's bits
+    take turns in changing the other (a Feistel network, Luby and Rackoff, 1988,
+    https://doi.org/10.1137/0217022), which maps them one to one; what leads beyond ``count`` is mapped again
+    (cycle walking, Black and Rogaway, 2002, https://doi.org/10.1007/3-540-45760-7_9).
+
+    Args:
+        places: (places,) from 0 to ``count``.
+        count: How many numbers there are.
+        key: Integers that decide about the order.
+    """
+    half = max(1, (int(count - 1).bit_length() + 1) // 2)
+    mask = np.uint64(2**half - 1)
+    values = np.asarray(places).astype(np.uint64)
+    beyond = np.ones(len(values), bool)
+    while beyond.any():
+        left, right = values[beyond] >> np.uint64(half), values[beyond] & mask
+        for turn in range(_TURNS):
+            left, right = right, left ^ (hash_keys(*key, turn, right) & mask)
+        values[beyond] = (left << np.uint64(half)) | right
+        beyond = values >= count
+    return values.astype(np.int64)

@@ -1,7 +1,9 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
-from mvssl.seeding import generator, hash_keys, uniform
+from mvssl.seeding import generator, hash_keys, shuffled, uniform
 
 MASK = 2**64 - 1
 
@@ -65,3 +67,34 @@ def test_generators_depend_on_every_part_of_the_key():
 def test_generator_refuses_negative_keys():
     with pytest.raises(ValueError, match="non-negative"):
         generator(-1)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 1_000, 4_097])
+def test_shuffled_is_a_permutation_in_any_pieces(count):
+    order = shuffled(np.arange(count), count, 3, 4)
+    assert sorted(order.tolist()) == list(range(count))
+    places = np.random.default_rng(0).integers(0, count, 50)
+    np.testing.assert_array_equal(shuffled(places, count, 3, 4), order[places])
+
+
+def test_shuffled_orders_look_random():
+    count, orders = 30, 600
+    found = np.array([shuffled(np.arange(count), count, 7, key) for key in range(orders)])
+    # Each number is as often at each place: chi-square with 49 * 49 degrees of freedom.
+    seen = np.array([np.bincount(found[:, place], minlength=count) for place in range(count)])
+    expected = orders / count
+    statistic = ((seen - expected) ** 2 / expected).sum()
+    freedom = (count - 1) ** 2
+    assert abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)
+    # Neighbours stay neighbours no more often than by chance (2 in 30), and orders do not repeat.
+    close = (np.abs(np.diff(found, axis=1)) == 1).mean()
+    assert abs(close - 2 / count) < 0.01
+    assert len(np.unique(found, axis=0)) == orders
+
+
+def test_shuffling_places_of_billions_needs_no_memory():
+    tracemalloc.start()
+    shuffled(np.arange(64), 10**10, 0, 0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000  # bytes

@@ -10,7 +10,8 @@ from mvssl.data.crops import remarks
 from mvssl.data.listing import SPLITS, CorpusError
 from mvssl.data.opening import open_corpus
 from mvssl.data.prepare import prepare
-from mvssl.data.reading import AudioFileError, AudioInfo, AudioReader, probe, read_audio
+from mvssl.data.reader import AudioFileError, AudioInfo, Reader
+from mvssl.data.reading import AudioReader, probe, read_audio
 from mvssl.data.synthetic import synthetic
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Corpus",
     "CorpusError",
     "Problem",
+    "Reader",
     "corpora",
     "loader",
     "open_corpus",

@@ -17,11 +17,13 @@ from mvssl.data.corpus import Corpus, Problem
 from mvssl.data.crops import CropReader, CropSampler, CropTransform, remarks, tracks_of
 from mvssl.data.listing import CorpusError
 from mvssl.data.opening import open_corpus
-from mvssl.data.reading import AudioFileError
+from mvssl.data.reader import AudioFileError
 
 # Random numbers for the order of tracks and for crops come from different streams of one seed.
 _ORDER, _CROPS = 1, 2
 _MAX_ATTEMPTS = 20
+LISTED = 2**20
+"""Tracks whose order is listed, see :class:`Order`."""
 _logger = logging.getLogger(__name__)
 
 
@@ -173,18 +175,43 @@ class _Schedule(Sampler[list[_Row]]):
         first, end = self._next_step, self._end()
         if self._steps is None:
             self._next_step = end
-        order, order_epoch = self._items, -1
+        order = None
         for step in range(first, end):
             epoch, batch = divmod(step, self._per_epoch)
-            if epoch != order_epoch:
-                order = seeding.generator(_ORDER, self._seed, epoch).permutation(self._items)
-                order_epoch = epoch
-            rows = order[batch * self._batch_size : (batch + 1) * self._batch_size]
+            if order is None or epoch != order.epoch:
+                order = Order(self._items, self._seed, epoch)
+            rows = order.rows(batch * self._batch_size, (batch + 1) * self._batch_size)
             yield [(epoch, item) for item in rows.tolist()]
 
     def _end(self) -> int:
         end_of_epoch = (self._next_step // self._per_epoch + 1) * self._per_epoch
         return end_of_epoch if self._steps is None else self._steps
+
+
+class Order:
+    """Items in the random order of an epoch.
+
+    Up to :data:`LISTED` items are listed in that order. What more would need, time and memory that grow with
+    the corpus, more do without: each place is computed when it is asked for.
+
+    Args:
+        items: Rows of the corpus.
+        seed: Of the run.
+        epoch: The epoch.
+    """
+
+    def __init__(self, items: NDArray[np.int64], seed: int, epoch: int) -> None:
+        self.epoch = epoch
+        self._items, self._seed = items, seed
+        listed = len(items) <= LISTED
+        self._listed = seeding.generator(_ORDER, seed, epoch).permutation(items) if listed else None
+
+    def rows(self, first: int, end: int) -> NDArray[np.int64]:
+        """Those at some places of the order."""
+        if self._listed is not None:
+            return self._listed[first:end]
+        places = np.arange(first, min(end, len(self._items)))
+        return self._items[seeding.shuffled(places, len(self._items), _ORDER, self._seed, self.epoch)]
 
 
 class _Crops(Dataset[Batch]):
@@ -217,7 +244,7 @@ class _Crops(Dataset[Batch]):
         if self._on_cpu is not None:
             for number, view in enumerate(views):
                 self._on_cpu(view, self._sample_rate, number, keys)
-        groups = None if self._groups is None else torch.from_numpy(self._groups[items])
+        groups = None if self._groups is None else torch.from_numpy(self._groups[items].astype(np.int64))
         return Batch(crops, torch.tensor(items), keys, groups, tuple(problems))
 
     def _fill(self, crops: list[NDArray[np.float32]], epoch: int, item: int, problems: list[Problem]) -> int:

@@ -1,8 +1,9 @@
 """A corpus: which tracks there are, how they are split, and what is known about them."""
 
+import filecmp
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.data.columns import Coded, Strings
 from mvssl.data.listing import SPLITS, CorpusError
-from mvssl.data.splitting import same_files
+from mvssl.data.reader import AudioFileError, Reader
+from mvssl.data.reading import AudioReader
+from mvssl.data.shards import Shards
+from mvssl.data.splitting import file_sample, same_tracks
 from mvssl.registry import Registry
 
 _SHOWN = 3  # examples in a message
@@ -42,7 +47,8 @@ class Corpus:
     Attributes:
         name: Short name for reports.
         root: Folder that ``paths`` are relative to.
-        paths: (tracks,) file names relative to ``root`` with forward slashes; they identify the tracks.
+        paths: (tracks,) file names relative to ``root`` with forward slashes; they identify the tracks. This
+            and the other columns of strings may be memory-mapped, see :mod:`mvssl.data.columns`.
         seconds: (tracks,) float64 durations.
         splits: (tracks,) ``"train"``, ``"valid"`` or ``"test"``.
         vocabulary: Usable tags.
@@ -56,6 +62,7 @@ class Corpus:
         factors: Known causes of the sound by name, each an array with one row per track.
         stems: (tracks, stems) files of separated sources, named like ``paths``, empty where a track has
             fewer; None when no track has one.
+        audio: The shards that hold the audio; None where ``paths`` and ``stems`` are files.
 
     Raises:
         ValueError: If the columns do not fit together.
@@ -63,35 +70,39 @@ class Corpus:
 
     name: str
     root: Path
-    paths: NDArray[np.str_]
+    paths: NDArray[np.str_] | Strings
     seconds: NDArray[np.float64]
-    splits: NDArray[np.str_]
+    splits: NDArray[np.str_] | Coded
     vocabulary: tuple[str, ...]
     targets: NDArray[Any]
-    groups: NDArray[np.str_] | None = None
+    groups: NDArray[np.str_] | Coded | None = None
     tag_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     excluded_tags: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     stems: NDArray[np.str_] | None = None
     task: str = "tagging"
+    audio: Shards | None = None
 
     def __post_init__(self) -> None:
         tracks = len(self.paths)
-        columns = {"seconds": self.seconds, "splits": self.splits, "targets": self.targets}
+        columns: dict[str, Sized] = {"seconds": self.seconds, "splits": self.splits, "targets": self.targets}
         columns |= {f"factors[{name!r}]": values for name, values in self.factors.items()}
         if self.groups is not None:
             columns["groups"] = self.groups
         if self.stems is not None:
             columns["stems"] = self.stems
+        if self.audio is not None:
+            columns["audio"] = self.audio.tracks
         for name, column in columns.items():
             if len(column) != tracks:
                 raise ValueError(f"{name} has {len(column)} rows for {tracks} paths")
         if self.targets.shape != (tracks, len(self.vocabulary)):
             raise ValueError(f"targets has shape {self.targets.shape} for {len(self.vocabulary)} tags")
-        unknown = set(self.splits.tolist()) - set(SPLITS)
-        if unknown:
-            raise ValueError(f"unknown splits {sorted(unknown)}; known are {', '.join(SPLITS)}")
+        known = sum(int((self.splits == split).sum()) for split in SPLITS)
+        if known < tracks:
+            unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
+            raise ValueError(f"unknown splits {unknown}; known are {', '.join(SPLITS)}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -104,8 +115,42 @@ class Corpus:
         )
 
     def path(self, index: int) -> Path:
-        """The file of one track."""
+        """The file of one track; with shards, a name only."""
         return self.root / str(self.paths[index])
+
+    def open(self, index: int) -> Reader:
+        """Opens the audio of one track.
+
+        Raises:
+            AudioFileError: If it cannot be read.
+        """
+        return AudioReader(self.path(index)) if self.audio is None else self.audio.open(index)
+
+    def open_stem(self, index: int, number: int) -> Reader:
+        """Opens a separated source of one track, by its place in :meth:`stems_of`.
+
+        Raises:
+            AudioFileError: If it cannot be read.
+        """
+        if self.audio is None:
+            return AudioReader(self.root / self.stems_of(index)[number])
+        return self.audio.open_stem(index, number)
+
+    def read(self, index: int, sample_rate: int | None = None) -> NDArray[np.float32]:
+        """All audio of one track, as :func:`mvssl.data.read_audio` reads it.
+
+        Raises:
+            AudioFileError: If it cannot be read.
+        """
+        try:
+            with self.open(index) as reader:
+                return reader.read(sample_rate=sample_rate)
+        except AudioFileError as error:
+            raise AudioFileError(self.path(index), error.reason) from None
+
+    def sample(self, index: int) -> bytes:
+        """What tells a track's audio from most others at little cost."""
+        return file_sample(self.path(index)) if self.audio is None else self.audio.sample(index)
 
     def stems_of(self, index: int) -> list[str]:
         """Files of the separated sources of one track, relative to ``root``."""
@@ -127,19 +172,23 @@ class Corpus:
         """The corpus of some of its tracks, in the given order, with the same tags."""
         return replace(
             self,
-            paths=self.paths[rows],
+            paths=self.paths.take(rows),
             seconds=self.seconds[rows],
-            splits=self.splits[rows],
+            splits=self.splits.take(rows),
             targets=self.targets[rows],
-            groups=None if self.groups is None else self.groups[rows],
+            groups=None if self.groups is None else self.groups.take(rows),
             factors={name: values[rows] for name, values in self.factors.items()},
             stems=None if self.stems is None else self.stems[rows],
+            audio=None if self.audio is None else self.audio.take(rows),
         )
 
     def group_numbers(self) -> NDArray[np.int64] | None:
         """(tracks,) a number for each group, −1 where unknown; None when no track has a group."""
         if self.groups is None:
             return None
+        if isinstance(self.groups, Coded):  # its names are sorted
+            numbers = self.groups.codes
+            return np.where(numbers == 0, -1, numbers) if self.groups.names[0] == "" else numbers
         names, numbers = np.unique(self.groups, return_inverse=True)
         return np.where(names[numbers] == "", -1, numbers).astype(np.int64)
 
@@ -185,12 +234,13 @@ class Corpus:
         Raises:
             CorpusError: If there is one.
         """
-        sides = {split: [self.path(row) for row in self.indices(split)] for split in SPLITS}
-        pairs = same_files(sides["train"] + sides["valid"], sides["test"])
+        test = self.indices("test")
+        pairs = same_tracks(np.setdiff1d(np.arange(len(self)), test), test, self.sample, self._same)
         if pairs:
+            first, second = (self.path(row) for row in pairs[0])
             raise CorpusError(
                 f"{self.name}: {len(pairs)} test tracks are the same files as training or validation tracks "
-                f"(first: {pairs[0][1]} is {pairs[0][0]}); leave each on one side"
+                f"(first: {second} is {first}); leave each on one side"
             )
 
     def _require_labels(self) -> None:
@@ -210,6 +260,12 @@ class Corpus:
                 f"{self.name}: no usable tag ({shortened(reasons)}); a tag must be on some, but not on all, "
                 "tracks of the train and of the test split"
             )
+
+    def _same(self, row: int, other: int) -> bool:
+        """Whether the audio of two tracks is the same to the bit."""
+        if self.audio is None:
+            return filecmp.cmp(self.path(row), self.path(other), shallow=False)
+        return np.array_equal(self.audio.bytes(row), self.audio.bytes(other))
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the tracks, their splits, tags or durations.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mvssl.data.corpus import Corpus, shortened
 from mvssl.data.listing import CorpusError
-from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.reader import AudioFileError, Reader
 
 _NAMES = {"train": "training tracks", "valid": "validation tracks", "test": "test tracks", None: "tracks"}
 _LENGTHENED = {"pad": "followed by silence", "loop": "repeated"}
@@ -150,19 +150,19 @@ class CropReader:
                 ``path`` is the name by which the corpus knows it.
         """
         track, *others = self._views
-        self._read(item, str(self._corpus.paths[item]), track, rng, crops)
+        self._read(item, None, track, rng, crops)
         mates = [item] * len(others) if self._mates is None else self._mates.draw(item, len(others), rng)
         for views, mate in zip(others, mates, strict=True):
             if not self._read_stem(item, views, rng, crops):
-                self._read(mate, str(self._corpus.paths[mate]), views, rng, crops)
+                self._read(mate, None, views, rng, crops)
 
     def _read_stem(
         self, item: int, views: list[int], rng: np.random.Generator, crops: Sequence[NDArray[np.float32]]
     ) -> bool:
         """Whether a stem was to be read, and one that is not silent was found."""
-        stems = self._corpus.stems_of(item) if self._sampler.partners == "stems" else []
+        stems = len(self._corpus.stems_of(item)) if self._sampler.partners == "stems" else 0
         for _ in range(_STEM_DRAWS if stems else 0):
-            self._read(item, stems[rng.integers(len(stems))], views, rng, crops)
+            self._read(item, int(rng.integers(stems)), views, rng, crops)
             if np.square(crops[views[0]]).mean() > _SILENCE**2:
                 return True
         return False
@@ -170,41 +170,53 @@ class CropReader:
     def _read(
         self,
         item: int,
-        name: str,
+        stem: int | None,
         views: list[int],
         rng: np.random.Generator,
         crops: Sequence[NDArray[np.float32]],
     ) -> None:
-        """Reads the crops of some views from one file."""
+        """Reads the crops of some views from a track, or from one of its stems."""
+        corpus = self._corpus
         try:
-            with AudioReader(self._corpus.root / name) as reader:
-                duration = reader.info.seconds  # a manifest may have rounded its durations up
-                if duration < self._least:
-                    raise AudioFileError(
-                        name,
-                        f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), "
-                        f"shorter than the {self._least:g} s that the views need",
-                    )
-                whole = self._lengthened(reader) if duration < self._span else None
-                starts = self._sampler.starts(max(duration, self._span), rng)
-                done: dict[tuple[float, float], NDArray[np.float32]] = {}
-                for view in views:
-                    place = starts[view], self._seconds[view]
-                    if place in done:
-                        crops[view][:] = done[place]
-                    elif whole is None:
-                        reader.read(*place, self._sample_rate, out=crops[view])
-                    else:
-                        crops[view][:] = self._cut(whole, starts[view], len(crops[view]))
-                    done[place] = crops[view]
+            with corpus.open(item) if stem is None else corpus.open_stem(item, stem) as reader:
+                self._cut_views(reader, item, views, rng, crops)
         except AudioFileError as error:
+            name = str(corpus.paths[item]) if stem is None else corpus.stems_of(item)[stem]
             raise AudioFileError(name, error.reason) from None
+
+    def _cut_views(
+        self,
+        reader: Reader,
+        item: int,
+        views: list[int],
+        rng: np.random.Generator,
+        crops: Sequence[NDArray[np.float32]],
+    ) -> None:
+        duration = reader.info.seconds  # a manifest may have rounded its durations up
+        if duration < self._least:
+            raise AudioFileError(
+                reader.path,
+                f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), "
+                f"shorter than the {self._least:g} s that the views need",
+            )
+        whole = self._lengthened(reader) if duration < self._span else None
+        starts = self._sampler.starts(max(duration, self._span), rng)
+        done: dict[tuple[float, float], NDArray[np.float32]] = {}
+        for view in views:
+            place = starts[view], self._seconds[view]
+            if place in done:
+                crops[view][:] = done[place]
+            elif whole is None:
+                reader.read(*place, self._sample_rate, out=crops[view])
+            else:
+                crops[view][:] = self._cut(whole, starts[view], len(crops[view]))
+            done[place] = crops[view]
 
     def _cut(self, whole: NDArray[np.float32], start: float, samples: int) -> NDArray[np.float32]:
         first = min(round(start * self._sample_rate), len(whole) - samples)
         return whole[first : first + samples]
 
-    def _lengthened(self, reader: AudioReader) -> NDArray[np.float32]:
+    def _lengthened(self, reader: Reader) -> NDArray[np.float32]:
         """All of a file, with silence or itself behind it."""
         audio = reader.read(sample_rate=self._sample_rate)
         samples = math.ceil(self._span * self._sample_rate)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from mvssl.data.corpus import Corpus, Problem, corpora, shortened
 from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import CorpusError, Listing, list_tracks
-from mvssl.data.reading import AudioFileError, AudioReader
+from mvssl.data.reader import AudioFileError
+from mvssl.data.saving import INDEX, load_corpus
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
 
 _T = TypeVar("_T")
@@ -40,8 +41,8 @@ def open_corpus(
     Args:
         source: The name of a registered corpus; a folder of audio, searched recursively, where
             sub-folders are taken for classes (see :func:`mvssl.data.listing.list_folder`); a folder with
-            a ``manifest.jsonl``; or a ``*.jsonl`` manifest (see
-            :func:`mvssl.data.listing.list_manifest`). Behind a colon may stand the field that holds the
+            a ``manifest.jsonl``; a ``*.jsonl`` manifest (see :func:`mvssl.data.listing.list_manifest`); or a
+            folder that :func:`mvssl.data.prepare` wrote. Behind a colon may stand the field that holds the
             labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``. ``tag_groups.json`` beside a manifest may
             name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
         min_seconds: Shorter tracks are left out.
@@ -59,19 +60,28 @@ def open_corpus(
     if check not in ("headers", "full"):
         raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
     place, labels = _parted(source)
-    if place in corpora.names():
-        corpus: Corpus = corpora.create(place, progress=progress)
+    is_saved = (Path(place).expanduser() / INDEX).is_file()
+    if is_saved:
+        corpus = load_corpus(Path(place).expanduser())
+        corpus = corpus if labels is None else _labelled_by(corpus, labels)
+    elif place in corpora.names():
+        corpus = corpora.create(place, progress=progress)
         corpus = corpus if labels is None else _labelled_by(corpus, labels)
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     if labels is not None:
         corpus = replace(corpus, name=f"{corpus.name}:{labels}")
-    seconds, reasons = _inspected(corpus, check, progress)
+    if is_saved and check == "headers":  # as it was when it was saved
+        seconds, reasons = corpus.seconds, {}
+    else:
+        seconds, reasons = _inspected(corpus, check, progress)
     for index in np.flatnonzero(seconds < min_seconds):
         reasons.setdefault(
             int(index), f"is {seconds[index]:.2f} s long, shorter than the {min_seconds:g} s that are needed"
         )
-    return _usable(replace(corpus, seconds=seconds), reasons)
+    if is_saved and not reasons and labels is None:
+        return corpus
+    return usable(replace(corpus, seconds=seconds), reasons)
 
 
 def _parted(source: str | os.PathLike[str]) -> tuple[str, str | None]:
@@ -144,7 +154,7 @@ def _inspected(
     seconds, reasons, to_open = corpus.seconds.copy(), {}, []
     for index in range(len(corpus)):
         try:
-            empty = os.stat(corpus.path(index)).st_size == 0
+            empty = corpus.audio is None and os.stat(corpus.path(index)).st_size == 0
         except OSError:
             reasons[index] = "there is no such file"
             continue
@@ -155,19 +165,21 @@ def _inspected(
 
     def look(index: int) -> tuple[int, float, str]:
         try:
-            with AudioReader(corpus.path(index)) as reader:
+            with corpus.open(index) as reader:
                 if check == "full":
                     reader.verify()
                 else:
                     reader.require_end()
                 duration = reader.info.seconds
-            for stem in corpus.stems_of(index) if check == "full" else ():
-                with AudioReader(corpus.root / stem) as reader:
-                    reader.verify()
-            return index, duration, ""
         except AudioFileError as error:
-            is_stem = Path(error.path) != corpus.path(index)
-            return index, np.nan, f"its stem {error.path}: {error.reason}" if is_stem else error.reason
+            return index, np.nan, error.reason
+        for number, stem in enumerate(corpus.stems_of(index) if check == "full" else ()):
+            try:
+                with corpus.open_stem(index, number) as reader:
+                    reader.verify()
+            except AudioFileError as error:
+                return index, np.nan, f"its stem {corpus.root / stem}: {error.reason}"
+        return index, duration, ""
 
     # Threads are enough: libsndfile works outside of Python's lock.
     with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
@@ -186,21 +198,25 @@ def _with_bar(results: Iterable[_T], total: int, progress: bool) -> Iterable[_T]
     return tqdm(results, total=total, desc="Checking audio", unit="file")
 
 
-def _usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
-    """The corpus without the tracks that have a reason, and without the tags that this leaves unusable."""
+def usable(corpus: Corpus, reasons: Mapping[int, str]) -> Corpus:
+    """The corpus without the tracks that have a reason, and without the tags that this leaves unusable.
+
+    Raises:
+        CorpusError: If no track is left.
+    """
     problems = tuple(Problem(str(corpus.paths[index]), reasons[index]) for index in sorted(reasons))
     examples = shortened([f"{problem.path}: {problem.reason}" for problem in problems])
     if len(problems) == len(corpus):
         raise CorpusError(f"{corpus.name}: none of its {len(corpus)} files can be used ({examples})")
     if problems:
         _logger.warning("%s: left out %d of %d files (%s)", corpus.name, len(problems), len(corpus), examples)
-    usable = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons)))
-    usable = replace(usable, problems=corpus.problems + problems)
+    kept = corpus.take(np.setdiff1d(np.arange(len(corpus)), list(reasons))) if problems else corpus
+    kept = replace(kept, problems=corpus.problems + problems)
     if corpus.task == "key":  # the 24 are judged together, whichever occur
-        return usable
+        return kept
     find = constant_numbers if corpus.task == "regression" else unusable_tags
-    unusable = find(corpus.vocabulary, usable.targets, usable.splits)
-    return _without(usable, unusable) if unusable else usable
+    unusable = find(corpus.vocabulary, kept.targets, kept.splits)
+    return _without(kept, unusable) if unusable else kept
 
 
 def _without(corpus: Corpus, unusable: Mapping[str, str]) -> Corpus:

@@ -1,94 +1,223 @@
 """Decoding a corpus once, so that nothing after that decodes it again."""
 
+import hashlib
+import logging
 import os
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
+from filelock import FileLock
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from mvssl.data.corpus import Corpus
-from mvssl.data.reading import read_audio
+from mvssl.data.corpus import Corpus, Problem
+from mvssl.data.listing import CorpusError
+from mvssl.data.opening import usable
+from mvssl.data.reader import AudioFileError
+from mvssl.data.saving import INDEX, load_corpus, read_facts, save_corpus
+from mvssl.data.shards import Shards
+from mvssl.data.threads import ahead, decoders
+from mvssl.data.writing import JOURNAL, Packing, ShardWriter, Written
 
-_SUFFIX = ".wav"
 _MARGIN = 1.05  # of disk space that must be free, for headers and the file system
+_logger = logging.getLogger(__name__)
 
 
 def prepare(
-    corpus: Corpus, folder: str | os.PathLike[str], sample_rate: int, progress: bool = False
+    corpus: Corpus,
+    folder: str | os.PathLike[str],
+    sample_rate: int,
+    progress: bool = False,
+    packing: Packing = "int16",
+    shard_megabytes: int = 256,
 ) -> Corpus:
-    """Decodes, mixes down and resamples every track, and its stems, into 16-bit WAV files.
+    """Decodes, mixes down and resamples every track, and its stems, into shards of 16-bit samples.
 
-    Crops of such files are read many times faster than crops of MP3s. Killed and started again, it goes on
-    where it stopped. Samples beyond full scale, which MP3s may have, are clipped.
+    Crops of shards are read many times faster than crops of MP3s. The folder holds all that is known of the
+    corpus: :func:`mvssl.data.open_corpus` opens it, on another machine too. Killed and started again, this
+    goes on where it stopped; finished and called again, it only notes labels and splits anew. Processes that
+    prepare the same folder wait for each other.
+
+    A track that cannot be decoded, or a stem of which cannot, is left out: ``skipped.csv`` says why. Samples
+    beyond full scale, which MP3s may have, are clipped; the number of such tracks, and of tracks that are
+    nothing but zeros, is logged. A mono file of 16 bits at the same rate comes out bit by bit.
 
     Args:
         corpus: The corpus.
-        folder: Where the files go, under the names of the originals with ``.wav`` behind them: 1.9 MB per
-            minute at 16 kHz.
+        folder: Where the shards go.
         sample_rate: In Hz.
         progress: Whether to show a progress bar.
+        packing: ``"int16"``: raw samples, 1.9 MB per minute at 16 kHz; ``"flac"``: half of that, read at a
+            thirtieth of the speed, in tar archives that webdataset can read as well.
+        shard_megabytes: Size of a shard.
 
     Returns:
-        The same corpus, of the new files; ``paths`` differ from the original ones by the ending.
+        The same corpus, without the tracks left out, reading from the shards.
 
     Raises:
         OSError: If there is not enough room on the disk; nothing has been written then.
-        AudioFileError: If a file cannot be decoded: open the corpus with ``check="full"`` to find out first.
-        ValueError: If a path leads out of ``folder``.
+        CorpusError: If the folder holds other audio, or with other settings; or no track can be decoded.
+        ValueError: If ``packing`` or ``shard_megabytes`` makes no sense.
     """
+    if packing not in ("int16", "flac") or shard_megabytes < 1 or sample_rate < 1:
+        raise ValueError(
+            f"packing={packing!r}, shard_megabytes={shard_megabytes}, sample_rate={sample_rate}: packing is "
+            "'int16' or 'flac', the others are at least 1"
+        )
     folder = Path(folder).resolve()
-    seconds = dict(zip(map(str, corpus.paths), corpus.seconds.tolist(), strict=True))
-    for row in range(len(corpus)):
-        seconds |= dict.fromkeys(corpus.stems_of(row), float(corpus.seconds[row]))
-    outside = [name for name in seconds if not _inside(folder / name, folder)]
-    if outside:
-        raise ValueError(f"{outside[0]}: only files below {corpus.root} can be prepared")
-    missing = [name for name in seconds if not _target(folder, name).is_file()]
     folder.mkdir(parents=True, exist_ok=True)
-    needed = int(sum(seconds[name] for name in missing) * sample_rate * 2 * _MARGIN)
+    claim = {
+        "packing": packing, "sample_rate": sample_rate, "shard_megabytes": shard_megabytes,
+        "tracks": _digest(corpus),
+    }  # fmt: skip
+    with FileLock(folder / ".lock"):
+        is_new = not (folder / INDEX).is_file()
+        if is_new:
+            _write(corpus, folder, claim, progress)
+        elif read_facts(folder).get("prepared") != claim:
+            raise CorpusError(
+                f"{folder}: holds another corpus, or with other settings: choose another folder, or delete it"
+            )
+        prepared = _attached(corpus, folder)
+        if not is_new:
+            save_corpus(folder, prepared, prepared=claim)
+        (folder / JOURNAL).unlink(missing_ok=True)
+    return prepared
+
+
+def _digest(corpus: Corpus) -> str:
+    """Changes with the names and durations of tracks, and the names of their stems."""
+    digest = hashlib.blake2b(digest_size=8)
+    for row, path in enumerate(corpus.paths):
+        digest.update(repr((str(path), round(corpus.seconds[row] * 1000), corpus.stems_of(row))).encode())
+    return digest.hexdigest()
+
+
+def _write(corpus: Corpus, folder: Path, claim: dict[str, Any], progress: bool) -> None:
+    """Writes all shards, and an index of the tracks as they are now."""
+    with ShardWriter(
+        folder, claim["packing"], claim["sample_rate"], claim["shard_megabytes"], claim
+    ) as writer:
+        first = len(writer.written)
+        _require_room(corpus, folder, first, claim["sample_rate"])
+        calls = (partial(_decoded, corpus, row, claim["sample_rate"]) for row in range(first, len(corpus)))
+        tracks = ahead(calls, decoders())
+        bar = tqdm(tracks, "Decoding", len(corpus), initial=first, unit="track", disable=not progress)
+        for row, track in enumerate(bar, first):
+            if isinstance(track, str):
+                writer.skip(track)
+            else:
+                sounds, clipped = track
+                writer.append(sounds, _facts(corpus, row), clipped, silent=not sounds[0].any())
+        files = writer.finish()
+        _index(corpus, folder, files, claim, writer.written)
+
+
+def _require_room(corpus: Corpus, folder: Path, first: int, sample_rate: int) -> None:
+    sounds = 1 if corpus.stems is None else 1 + (corpus.stems[first:] != "").sum(axis=1)
+    needed = int((corpus.seconds[first:] * sounds).sum() * sample_rate * 2 * _MARGIN)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(f"{folder}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free")
-    for _ in tqdm(
-        _written(corpus.root, folder, missing, sample_rate),
-        "Decoding",
-        len(missing),
-        unit="file",
-        disable=not progress,
-    ):
-        pass
-    stems = corpus.stems
-    return replace(
-        corpus,
-        root=folder,
-        paths=np.strings.add(corpus.paths, _SUFFIX),
-        stems=None if stems is None else np.where(stems == "", "", np.strings.add(stems, _SUFFIX)),
+
+
+def _decoded(corpus: Corpus, row: int, sample_rate: int) -> tuple[list[NDArray[np.int16]], bool] | str:
+    """Samples of a track and of its stems and whether any were beyond full scale; or what is wrong."""
+    try:
+        sounds = [corpus.read(row, sample_rate)]
+    except AudioFileError as error:
+        return error.reason
+    for number, stem in enumerate(corpus.stems_of(row)):
+        try:
+            with corpus.open_stem(row, number) as reader:
+                sounds.append(reader.read(sample_rate=sample_rate))
+        except AudioFileError as error:
+            return f"its stem {stem}: {error.reason}"
+    rounded = [np.rint(sound * np.float32(2**15)) for sound in sounds]
+    clipped = any(sound.min() < -(2**15) or sound.max() >= 2**15 for sound in rounded)
+    return [sound.clip(-(2**15), 2**15 - 1).astype(np.int16) for sound in rounded], clipped
+
+
+def _facts(corpus: Corpus, row: int) -> dict[str, Any]:
+    """A track as a line of a manifest gives it, and its row, which says where its crops are."""
+    facts: dict[str, Any] = {"audio_path": str(corpus.paths[row]), "item": row}
+    facts["duration"] = float(corpus.seconds[row])
+    facts["split"] = str(corpus.splits[row])
+    if corpus.groups is not None and corpus.groups[row]:
+        facts["group"] = str(corpus.groups[row])
+    targets = corpus.targets[row]
+    if corpus.task == "regression":
+        facts["numbers"] = dict(zip(corpus.vocabulary, targets.tolist(), strict=True))
+    elif corpus.vocabulary:
+        tags = [tag for tag, is_on in zip(corpus.vocabulary, targets, strict=True) if is_on]
+        field = {"tagging": "tags", "classification": "label"}.get(corpus.task, corpus.task)
+        facts[field] = tags if corpus.task == "tagging" else (tags or [None])[0]
+    return facts
+
+
+def _index(
+    corpus: Corpus, folder: Path, files: tuple[str, ...], claim: dict[str, Any], written: list[Written]
+) -> None:
+    problems = tuple(
+        Problem(str(corpus.paths[row]), track.reason) for row, track in enumerate(written) if track.reason
     )
+    if len(problems) == len(corpus):
+        first = f"{problems[0].path}: {problems[0].reason}"
+        raise CorpusError(f"{corpus.name}: none of its tracks can be decoded (first: {first})")
+    whole = replace(corpus, root=folder, audio=_shards(corpus, folder, files, claim, written))
+    kept = np.array([row for row, track in enumerate(written) if not track.reason], np.int64)
+    save_corpus(folder, replace(whole.take(kept), problems=problems), prepared=claim)
+    for what, count in (
+        ("have samples beyond full scale, which are clipped", sum(track.clipped for track in written)),
+        ("are silent from beginning to end", sum(track.silent for track in written)),
+    ):
+        if count:
+            _logger.warning("%s: %d of %d tracks %s", corpus.name, count, len(corpus), what)
 
 
-def _inside(path: Path, folder: Path) -> bool:
-    return Path(os.path.normpath(path)).is_relative_to(folder)
+def _shards(
+    corpus: Corpus, folder: Path, files: tuple[str, ...], claim: dict[str, Any], written: list[Written]
+) -> Shards:
+    parts = np.array([part for track in written for part in track.parts], np.int64).reshape(-1, 3)
+    counts = np.array([len(track.parts) for track in written], np.int64)
+    tracks = np.cumsum(counts) - counts  # of those left out it means nothing, and they are dropped
+    stems = None
+    if corpus.stems is not None:
+        places = np.arange(1, corpus.stems.shape[1] + 1)
+        stems = np.where(places < counts[:, None], tracks[:, None] + places, -1)
+    is_raw = claim["packing"] == "int16"
+    return Shards(
+        folder, files, "int16" if is_raw else "tar", claim["sample_rate"] if is_raw else 0,
+        shard=np.repeat(np.array([track.shard for track in written], np.int32), counts),
+        offset=parts[:, 0], size=parts[:, 1], checksum=parts[:, 2].astype(np.uint32),
+        tracks=tracks, stems=stems,
+    )  # fmt: skip
 
 
-def _target(folder: Path, name: str) -> Path:
-    return folder / (name + _SUFFIX)
+def _attached(corpus: Corpus, folder: Path) -> Corpus:
+    """What is known of the corpus now, with the audio that the folder holds."""
+    saved = load_corpus(folder)
+    kept = _kept(corpus, saved)
+    reasons = {problem.path: problem.reason for problem in saved.problems}
+    gone = np.setdiff1d(np.arange(len(corpus)), kept).tolist()
+    if gone:
+        corpus = usable(corpus, {row: reasons[str(corpus.paths[row])] for row in gone})
+    return replace(corpus, root=folder, audio=saved.audio)
 
 
-def _written(root: Path, folder: Path, names: list[str], sample_rate: int) -> Iterator[None]:
-    with ThreadPoolExecutor(max_workers=max(2, min(8, os.cpu_count() or 2))) as pool:
-        yield from pool.map(partial(_write, root, folder, sample_rate), names)
-
-
-def _write(root: Path, folder: Path, sample_rate: int, name: str) -> None:
-    audio = read_audio(root / name, sample_rate=sample_rate)
-    target = _target(folder, name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(target.name + ".part")
-    soundfile.write(draft, audio, sample_rate, subtype="PCM_16", format="WAV")
-    os.replace(draft, target)
+def _kept(corpus: Corpus, saved: Corpus) -> NDArray[np.int64]:
+    """Rows of the corpus that a folder made of the same tracks still has."""
+    if len(saved) == len(corpus):
+        return np.arange(len(corpus))
+    names: Iterator[str] = iter(saved.paths)
+    wanted, kept = next(names), []
+    for row, path in enumerate(corpus.paths):
+        if str(path) == wanted:
+            kept.append(row)
+            wanted = next(names, "")
+    return np.array(kept, np.int64)

@@ -1,18 +1,17 @@
 """Reads spans of audio files: WAV, FLAC, OGG and MP3 through libsndfile, with seeking."""
 
-import math
+import io
 import os
 import re
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from types import TracebackType
+from typing import IO
 
 import numpy as np
 import soundfile
-import soxr
 from numpy.typing import NDArray
 
 from mvssl.data._stderr import mpg123_filter
+from mvssl.data.reader import INT16_SCALE, AudioFileError, AudioInfo, Reader, into
 
 # After a seek, MP3 frames refer back to data that was never read (the bit reservoir: up to 511 bytes,
 # nine frames at 38 kbit/s), and decode to something else until that has passed. With 2,304 samples of
@@ -20,49 +19,10 @@ from mvssl.data._stderr import mpg123_filter
 _MP3_RUN_UP = 9_216
 _MP3_SUFFIXES = frozenset({".mp3", ".mp2", ".mp1"})
 
-# Samples of context, at the lower of the two rates, that the resampler gets on either side of a crop.
-# 64 leave an error of 7e-5 at the edges, 128 of 1e-7.
-_RESAMPLER_CONTEXT = 128
-
-_INT16_SCALE = np.float32(2**-15)
 _BLOCK = 2**20  # frames decoded at a time where a whole file is checked
 _CUT_SHORT = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 _STREAMED = 0x7FFF0000  # from here on a chunk size is the placeholder of a program that wrote to a pipe
-_ROUNDING = 1e-6  # seconds by which sums of times may miss
-
-
-class AudioFileError(ValueError):
-    """A file that cannot be used, with the reason.
-
-    Attributes:
-        path: The file.
-        reason: What is wrong with it, in words for the user.
-    """
-
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(path, reason)
-        self.path = os.fspath(path)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.reason}; replace the file or leave it out"
-
-
-@dataclass(frozen=True, slots=True)
-class AudioInfo:
-    """What the header of an audio file says.
-
-    Attributes:
-        seconds: Duration.
-        sample_rate: In Hz.
-        channels: Number of channels.
-        frames: Number of samples per channel.
-    """
-
-    seconds: float
-    sample_rate: int
-    channels: int
-    frames: int
+_NOT_AUDIO = "is not audio in a format that can be decoded (WAV, FLAC, OGG or MP3)"
 
 
 def probe(path: str | os.PathLike[str]) -> AudioInfo:
@@ -106,11 +66,12 @@ def read_audio(
         return reader.read(start, seconds, sample_rate)
 
 
-class AudioReader:
+class AudioReader(Reader):
     """An open audio file: one opening, several spans.
 
     Args:
         path: The file, as in :func:`read_audio`.
+        file: Its bytes, where they are not in a file of their own; ``path`` is then but a name.
 
     Attributes:
         info: What the header says.
@@ -119,13 +80,13 @@ class AudioReader:
         AudioFileError: If the file is missing, is not audio or holds no samples.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, path: str | os.PathLike[str], file: IO[bytes] | io.RawIOBase | None = None) -> None:
+        name = os.fspath(path)
         try:
-            with _quiet(os.path.splitext(self.path)[1].lower() in _MP3_SUFFIXES):
-                self._file = soundfile.SoundFile(self.path)
+            with _quiet(os.path.splitext(name)[1].lower() in _MP3_SUFFIXES):
+                self._file = soundfile.SoundFile(file or name)
         except soundfile.LibsndfileError:
-            raise AudioFileError(path, _why_unreadable(self.path)) from None
+            raise AudioFileError(path, _why_unreadable(name) if file is None else _NOT_AUDIO) from None
         self._is_mp3 = self._file.format == "MP3"  # names of files may be wrong
         # libsndfile converts 16-bit WAV to float at a seventh of the speed that NumPy does.
         self._dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
@@ -133,62 +94,13 @@ class AudioReader:
         if not 0 < frames < 2**53:
             self._file.close()
             raise AudioFileError(path, "has no samples" if frames <= 0 else "does not say how long it is")
-        self.info = AudioInfo(frames / sample_rate, sample_rate, self._file.channels, frames)
+        super().__init__(name, AudioInfo(frames / sample_rate, sample_rate, self._file.channels, frames))
 
-    def __enter__(self) -> "AudioReader":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._file.close()
 
-    def read(
-        self,
-        start: float = 0.0,
-        seconds: float | None = None,
-        sample_rate: int | None = None,
-        out: NDArray[np.float32] | None = None,
-    ) -> NDArray[np.float32]:
-        """Reads a span; arguments, result and errors are those of :func:`read_audio`.
-
-        With ``out`` the samples are written there, which must have room for just as many.
-        """
-        if (
-            start < 0
-            or (seconds is not None and seconds <= 0)
-            or (sample_rate is not None and sample_rate <= 0)
-        ):
-            raise ValueError(
-                f"start={start}, seconds={seconds}, sample_rate={sample_rate}: start must be at least 0, "
-                "the others more than 0"
-            )
-        end = start + (seconds or 0.0)
-        if end > self.info.seconds + _ROUNDING or (seconds is None and end >= self.info.seconds):
-            span = f"from {start:g} s on" if seconds is None else f"from {start:g} to {end:g} s"
-            raise AudioFileError(
-                self.path, f"is {self.info.seconds:g} s long, but audio {span} was asked for"
-            )
-        own = self.info.sample_rate
-        rate = own if sample_rate is None else sample_rate
-        total = (2 * self.info.frames * rate + own) // (2 * own)  # as soxr rounds: halves up
-        first = round(start * rate)
-        if seconds is None:
-            self.require_end()
-            count = total - first
-        else:
-            count = round(seconds * rate)
-        first = min(first, total - count)  # rounding both ends may have gone one sample too far
-        if rate == own:
-            return self._native(first, count, out)
-        return _into(out, self._resampled(first, count, rate))
-
     def verify(self) -> None:
-        """Decodes the whole file, block by block, and drops the result.
-
-        Raises:
-            AudioFileError: If any of it cannot be decoded, or holds NaN or infinite samples.
-        """
+        """Decodes the whole file, block by block, and drops the result; errors are those of reading."""
         self.require_end()
         for first in range(0, self.info.frames, _BLOCK):
             self._native(first, min(_BLOCK, self.info.frames - first))
@@ -229,36 +141,12 @@ class AudioReader:
             )
         if audio.dtype == np.int16:
             if self.info.channels == 1:
-                return np.multiply(audio[:, 0], _INT16_SCALE, out=out, dtype=np.float32)
-            return _into(out, _mixed_down(np.multiply(audio, _INT16_SCALE, dtype=np.float32)))
+                return np.multiply(audio[:, 0], INT16_SCALE, out=out, dtype=np.float32)
+            return into(out, _mixed_down(np.multiply(audio, INT16_SCALE, dtype=np.float32)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
         if not np.isfinite(mono).all():
             raise AudioFileError(self.path, "holds NaN or infinite samples")
-        return _into(out, mono)
-
-    def _resampled(self, first: int, count: int, rate: int) -> NDArray[np.float32]:
-        """``count`` samples from ``first`` on, both counted at ``rate``.
-
-        The input begins where an input and an output sample coincide, so that the resampler is in the
-        same phase as it would be in the whole file.
-        """
-        own = self.info.sample_rate
-        common = math.gcd(own, rate)
-        step_in, step_out = own // common, rate // common
-        context = math.ceil(_RESAMPLER_CONTEXT * max(1.0, rate / own))
-        steps = max(0, (first - context) // step_out)
-        begin = steps * step_in
-        end = min(self.info.frames, math.ceil((first + count + context) * own / rate))
-        audio = soxr.resample(self._native(begin, end - begin), own, rate)
-        skip = first - steps * step_out
-        return audio[skip : skip + count]
-
-
-def _into(out: NDArray[np.float32] | None, audio: NDArray[np.float32]) -> NDArray[np.float32]:
-    if out is None:
-        return audio
-    out[:] = audio
-    return out
+        return into(out, mono)
 
 
 def _quiet(is_mp3: bool) -> AbstractContextManager[None]:
@@ -287,4 +175,4 @@ def _why_unreadable(path: str) -> str:
         return "is empty (0 bytes)"
     if not os.access(path, os.R_OK):
         return "may not be read (permission denied)"
-    return "is not audio in a format that can be decoded (WAV, FLAC, OGG or MP3)"
+    return _NOT_AUDIO

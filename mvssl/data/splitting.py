@@ -1,10 +1,9 @@
 """Who is on which side: random splits by group, and the tags that a split leaves usable."""
 
-import filecmp
 import os
 import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from mvssl import seeding
 from mvssl.data.listing import SPLITS
 
+_BLOCK = 2**18  # rows
 _SHARES = (0.7, 0.1, 0.2)
 _FULL_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
@@ -67,20 +67,24 @@ def warn_about_leaks(name: str, splits: Sequence[str], groups: Sequence[str]) ->
         )
 
 
-def same_files(first: Sequence[Path], second: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Pairs of files, one of each side, with the same content.
+def same_tracks(
+    first: Iterable[int],
+    second: Iterable[int],
+    sample: Callable[[int], bytes],
+    same: Callable[[int, int], bool],
+) -> list[tuple[int, int]]:
+    """Pairs of tracks, one of each side, with the same content.
 
-    Files of different sizes or with other bytes in their middle are not read.
+    Args:
+        first: Rows of one side.
+        second: Rows of the other.
+        sample: What tells a track from most others at little cost; only where it agrees, contents are read.
+        same: Whether two tracks have the same content.
     """
     known = defaultdict(list)
-    for path in first:
-        known[file_sample(path)].append(path)
-    return [
-        (path, other)
-        for other in second
-        for path in known.get(file_sample(other), ())
-        if filecmp.cmp(path, other, shallow=False)
-    ]
+    for row in first:
+        known[sample(row)].append(row)
+    return [(row, other) for other in second for row in known.get(sample(other), ()) if same(row, other)]
 
 
 def file_sample(path: Path, size: int = 4096) -> bytes:
@@ -104,7 +108,7 @@ def unusable_tags(
         targets: (tracks, tags).
         splits: (tracks,).
     """
-    with_tag = {split: targets[splits == split].sum(axis=0) for split in SPLITS}
+    with_tag = {split: _sums(targets, splits == split) for split in SPLITS}
     tracks = {split: int((splits == split).sum()) for split in SPLITS}
     reasons = {}
     for column, tag in enumerate(tags):
@@ -113,6 +117,14 @@ def unusable_tags(
         if reason:
             reasons[tag] = reason
     return reasons
+
+
+def _sums(targets: NDArray[np.bool_], rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Sums over rows, of which few are in memory at a time."""
+    sums = np.zeros(targets.shape[1], np.int64)
+    for first in range(0, len(rows), _BLOCK):
+        sums += targets[first : first + _BLOCK][rows[first : first + _BLOCK]].sum(axis=0)
+    return sums
 
 
 def _why_unusable(counts: dict[str, int], tracks: dict[str, int]) -> str:

@@ -4,9 +4,7 @@ import hashlib
 import logging
 import os
 import zipfile
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,8 +19,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvssl import __version__
-from mvssl.data import Corpus, Problem, read_audio
-from mvssl.data.splitting import file_sample
+from mvssl.data import Corpus, Problem
+from mvssl.data.threads import ahead
 from mvssl.seeding import hash_keys
 
 PART = 512  # tracks that are embedded, and kept, at a time
@@ -228,7 +226,7 @@ def _varied(
     for track, (crops, problem) in enumerate(tracks):
         audio, keys = torch.from_numpy(crops), hash_keys(track, np.arange(len(crops)))
         calls = [partial(variant, audio, keys) for variant in variants]
-        for number, varied in enumerate(_ahead(calls, workers)):
+        for number, varied in enumerate(ahead(calls, workers)):
             for crop in varied.numpy():
                 yield track * len(variants) + number, crop, problem
 
@@ -292,20 +290,8 @@ def _track_crops(
 
 def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
     """The tracks' audio in order, of which at most ``workers`` + 1 are in memory or on the way."""
-    reads = (partial(read_audio, corpus.path(track), sample_rate=sample_rate) for track in range(len(corpus)))
-    return _ahead(reads, workers)
-
-
-def _ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
-    """What calls return, in order; at most ``workers`` + 1 results are in memory or on the way."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[_T]] = deque()
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    reads = (partial(corpus.read, track, sample_rate) for track in range(len(corpus)))
+    return ahead(reads, workers)
 
 
 @contextmanager
@@ -347,7 +333,7 @@ def fingerprint(
     settings = (__version__, repr(encode), facts, seconds, sample_rate, max_crops, corpus.paths.tolist())
     digest.update(repr(settings).encode())
     for row in range(len(corpus)):
-        digest.update(file_sample(corpus.path(row)))
+        digest.update(corpus.sample(row))
     for name, tensor in sorted(encode.state_dict().items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name}{tensor.dtype}".encode())

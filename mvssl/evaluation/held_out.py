@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from mvssl.data import Corpus, read_audio
+from mvssl.data import Corpus
 from mvssl.encoders import Encoder
 
 
@@ -25,7 +25,7 @@ class HeldOut:
         mels, owners = [], []
         with torch.inference_mode():
             for place, row in enumerate(rows.tolist()):
-                audio = torch.from_numpy(read_audio(corpus.path(row), sample_rate=encoder.sample_rate))
+                audio = torch.from_numpy(corpus.read(row, encoder.sample_rate))
                 crops = audio[: len(audio) // size * size].reshape(-1, size)
                 mels.append(encoder.frontend(crops))
                 owners += [place] * len(crops)

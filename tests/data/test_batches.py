@@ -99,6 +99,27 @@ def test_an_epoch_visits_every_track_once_in_its_own_order(corpus):
     assert not torch.equal(batches[0].crops[0], batches[5].crops[0])
 
 
+def test_orders_too_long_to_be_listed(corpus, monkeypatch):
+    listed = load(corpus, steps=10)
+    monkeypatch.setattr("mvssl.data.batches.LISTED", 19)
+    batches = load(corpus, steps=10)
+    orders = [torch.cat([batch.items for batch in batches[i : i + 5]]).tolist() for i in (0, 5)]
+    assert sorted(orders[0]) == sorted(orders[1]) == list(range(20))
+    assert orders[0] != orders[1]
+    assert same(batches[7:], load(corpus, steps=10, start_step=7, workers=1))
+    # A track's crops of an epoch do not depend on when it is visited.
+    for one, two in ((listed[:5], batches[:5]), (listed[5:], batches[5:])):
+        crops = [
+            {
+                item: crop
+                for batch in run
+                for item, crop in zip(batch.items.tolist(), batch.crops[0], strict=True)
+            }
+            for run in (one, two)
+        ]
+        assert all(torch.equal(crops[0][item], crops[1][item]) for item in range(20))
+
+
 def test_what_does_not_fill_a_batch_is_left_out(corpus):
     batches = load(corpus, batch_size=6, steps=6)
     assert [len(batch) for batch in batches] == [6] * 6

@@ -16,8 +16,11 @@ from mvssl.registry import Registry
 
 _SHOWN = 3  # examples in a message
 
-corpora: Registry[Callable[..., "Corpus"]] = Registry("corpus")
-"""Corpora with a name: functions ``(progress: bool = False) -> Corpus``."""
+corpora: Registry[Callable[..., "Corpus"]] = Registry(
+    "corpus", group="mvssl.corpora", package="mvssl.data.published"
+)
+"""Corpora with a name: functions ``(progress: bool = False) -> Corpus``, or a
+:class:`mvssl.data.named.NamedCorpus`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,10 +30,12 @@ class Problem:
     Attributes:
         path: As the corpus calls it.
         reason: What is wrong with it.
+        known: Whether a published corpus is known for it; no other copy would help.
     """
 
     path: str
     reason: str
+    known: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -223,7 +223,7 @@ class NamedCorpus:
         listed = sorted(self.list_tracks(place, chosen), key=lambda track: track.path)
         if chosen.task in ("key", "regression"):  # every row needs a target there
             listed = [_needing_a_label(track, chosen) for track in listed]
-        problems = tuple(Problem(track.path, track.fault) for track in listed if track.fault)
+        problems = tuple(Problem(track.path, track.fault, known=True) for track in listed if track.fault)
         usable = [track for track in listed if not track.fault]
         if not usable:
             raise CorpusError(f"{place.root}: no track of {self.name} is listed\n{self.how_to_get()}")

@@ -65,14 +65,11 @@ def open_corpus(
         return source
     if check not in ("headers", "full"):
         raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
-    place, labels = _parted(source)
-    name, _, behind = place.partition("@")
-    if name in corpora.names():
-        corpus = _registered(name, root or behind or None, labels, seed, progress)
+    place, behind, labels = parted(source)
+    if place in corpora.names():
+        corpus = _registered(place, root or behind, labels, seed, progress)
     elif root is not None:
-        raise ValueError(
-            f"root={root!r}: {place!r} is no published corpus; give the folder or manifest itself"
-        )
+        raise ValueError(f"root={os.fspath(root)!r}: {place!r} is no published corpus, but a place itself")
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     if labels is not None:
@@ -85,12 +82,13 @@ def open_corpus(
     return _usable(replace(corpus, seconds=seconds), reasons)
 
 
-def _parted(source: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """A place, and the field that stands behind it after a colon."""
-    place, _, name = os.fspath(source).rpartition(":")
-    if place and name.isidentifier() and not Path(source).exists():
-        return place, name
-    return os.fspath(source), None
+def parted(source: str | os.PathLike[str]) -> tuple[str, str | None, str | None]:
+    """A name or place, the folder behind an ``@`` after a name, and the field behind a colon after both."""
+    place, _, field = os.fspath(source).rpartition(":")
+    if not place or not field.isidentifier() or Path(source).exists():
+        place, field = os.fspath(source), ""
+    name, _, root = place.partition("@")
+    return (name, root or None, field or None) if name in corpora.names() else (place, None, field or None)
 
 
 def _registered(

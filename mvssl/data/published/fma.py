@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,7 +37,7 @@ _COLUMNS = {
 _LONGEST_CELL = 2**24  # biographies are long
 
 
-def _lister(size: str):
+def _lister(size: str) -> Callable[[Place, Field], Iterator[Track]]:
     subsets = _SIZES[: _SIZES.index(size) + 1]
 
     def tracks(place: Place, field: Field) -> Iterator[Track]:

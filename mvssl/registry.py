@@ -1,10 +1,12 @@
 """One kind of registry for everything that has a name: pretexts, encoders, view chains, corpora."""
 
+import pkgutil
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
@@ -36,11 +38,14 @@ class Registry(Generic[T]):
         group: Entry-point group in which installed packages announce more of them. Each entry point
             names a module or object whose import registers it; it is loaded on the first look-up. One
             that cannot be loaded is skipped with a warning.
+        package: Name of a package of ours whose modules register what they hold; they are imported on the
+            first look-up.
     """
 
-    def __init__(self, kind: str, group: str | None = None) -> None:
+    def __init__(self, kind: str, group: str | None = None, package: str | None = None) -> None:
         self.kind = kind
         self._group = group
+        self._package = package
         self._loaded = False
         self._entries: dict[str, Entry[T]] = {}
 
@@ -92,10 +97,13 @@ class Registry(Generic[T]):
         return target(*args, **kwargs)
 
     def _load_plugins(self) -> None:
-        if self._loaded or self._group is None:
+        if self._loaded:
             return
         self._loaded = True
-        for point in entry_points(group=self._group):
+        if self._package is not None:
+            for module in pkgutil.iter_modules(import_module(self._package).__path__):
+                import_module(f"{self._package}.{module.name}")
+        for point in entry_points(group=self._group) if self._group is not None else ():
             try:
                 point.load()
             except Exception as error:  # whatever is wrong with one plugin, the rest stays usable

@@ -21,8 +21,11 @@ from mvssl.registry import Registry
 
 _SHOWN = 3  # examples in a message
 
-corpora: Registry[Callable[..., "Corpus"]] = Registry("corpus")
-"""Corpora with a name: functions ``(progress: bool = False) -> Corpus``."""
+corpora: Registry[Callable[..., "Corpus"]] = Registry(
+    "corpus", group="mvssl.corpora", package="mvssl.data.published"
+)
+"""Corpora with a name: functions ``(progress: bool = False) -> Corpus``, or a
+:class:`mvssl.data.named.NamedCorpus`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,12 @@ class Problem:
     Attributes:
         path: As the corpus calls it.
         reason: What is wrong with it.
+        known: Whether a published corpus is known for it; no other copy would help.
     """
 
     path: str
     reason: str
+    known: bool = False
 
 
 @dataclass(frozen=True, eq=False)

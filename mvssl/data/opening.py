@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mvssl.data.corpus import Corpus, Problem, corpora, shortened
 from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import CorpusError, Listing, list_tracks
+from mvssl.data.named import NamedCorpus
 from mvssl.data.reader import AudioFileError
 from mvssl.data.saving import INDEX, load_corpus
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
@@ -27,6 +28,7 @@ _logger = logging.getLogger(__name__)
 def open_corpus(
     source: str | os.PathLike[str] | Corpus,
     *,
+    root: str | os.PathLike[str] | None = None,
     min_seconds: float = 0.0,
     check: Literal["headers", "full"] = "headers",
     seed: int = 0,
@@ -39,12 +41,16 @@ def open_corpus(
     which files turn out to be bad or too short has no influence on the side of the others.
 
     Args:
-        source: The name of a registered corpus; a folder of audio, searched recursively, where
-            sub-folders are taken for classes (see :func:`mvssl.data.listing.list_folder`); a folder with
-            a ``manifest.jsonl``; a ``*.jsonl`` manifest (see :func:`mvssl.data.listing.list_manifest`); or a
-            folder that :func:`mvssl.data.prepare` wrote. Behind a colon may stand the field that holds the
-            labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``. ``tag_groups.json`` beside a manifest may
-            name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+        source: The name of a registered corpus (``mvssl data list`` shows them); a folder of audio, searched
+            recursively, where sub-folders are taken for classes (see
+            :func:`mvssl.data.listing.list_folder`); a folder with a ``manifest.jsonl``, or a ``*.jsonl`` file
+            (see :func:`mvssl.data.listing.list_manifest`); or a folder that :func:`mvssl.data.prepare` wrote.
+            Behind a colon may stand the field that holds the labels: ``"songs.jsonl:emotion"``,
+            ``"synthetic:bpm"``, ``"nsynth:pitch"``; behind an ``@``, where the files of a published corpus
+            lie: ``"gtzan@/music/GTZAN"``, ``"nsynth@/music/nsynth:pitch"``. ``tag_groups.json`` beside a
+            manifest may name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+        root: The same as behind the ``@``. Without either, the files are looked for in a folder of the name
+            of the corpus in ``$MVSSL_DATA``, or in ``~/mvssl-data``.
         min_seconds: Shorter tracks are left out.
         check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
             decodes every file once, stems too, and finds damaged files and NaN.
@@ -52,20 +58,22 @@ def open_corpus(
         progress: Whether to show a progress bar.
 
     Raises:
-        CorpusError: If the source does not exist, holds no audio, has a wrong manifest line, or if no
-            file can be used.
+        CorpusError: If the source does not exist (for a published corpus, with instructions how to get it),
+            holds no audio, has a wrong manifest line, or if no file can be used.
+        ValueError: If a ``root`` is given for something else than a published corpus.
     """
     if isinstance(source, Corpus):
         return source
     if check not in ("headers", "full"):
         raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
-    place, labels = _parted(source)
-    is_saved = (Path(place).expanduser() / INDEX).is_file()
-    if is_saved:
+    place, behind, labels = parted(source)
+    is_saved = place not in corpora.names() and (Path(place).expanduser() / INDEX).is_file()
+    if place in corpora.names():
+        corpus = _registered(place, root or behind, labels, seed, progress)
+    elif root is not None:
+        raise ValueError(f"root={os.fspath(root)!r}: {place!r} is no published corpus, but a place itself")
+    elif is_saved:
         corpus = load_corpus(Path(place).expanduser())
-        corpus = corpus if labels is None else _labelled_by(corpus, labels)
-    elif place in corpora.names():
-        corpus = corpora.create(place, progress=progress)
         corpus = corpus if labels is None else _labelled_by(corpus, labels)
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
@@ -84,12 +92,26 @@ def open_corpus(
     return usable(replace(corpus, seconds=seconds), reasons)
 
 
-def _parted(source: str | os.PathLike[str]) -> tuple[str, str | None]:
-    """A place, and the field that stands behind it after a colon."""
-    place, _, name = os.fspath(source).rpartition(":")
-    if place and name.isidentifier() and not Path(source).exists():
-        return place, name
-    return os.fspath(source), None
+def parted(source: str | os.PathLike[str]) -> tuple[str, str | None, str | None]:
+    """A name or place, the folder behind an ``@`` after a name, and the field behind a colon after both."""
+    place, _, field = os.fspath(source).rpartition(":")
+    if not place or not field.isidentifier() or Path(source).exists():
+        place, field = os.fspath(source), ""
+    name, _, root = place.partition("@")
+    return (name, root or None, field or None) if name in corpora.names() else (place, None, field or None)
+
+
+def _registered(
+    name: str, root: str | os.PathLike[str] | None, labels: str | None, seed: int, progress: bool
+) -> Corpus:
+    """The corpus of a name, with the labels of a field."""
+    target: object = corpora.entry(name).target
+    if isinstance(target, NamedCorpus):
+        return target(root, labels, seed, progress)
+    if root is not None:
+        raise ValueError(f"root={os.fspath(root)!r}: {name} is made on first use and has no folder to choose")
+    corpus: Corpus = corpora.create(name, progress=progress)
+    return corpus if labels is None else _labelled_by(corpus, labels)
 
 
 def _labelled_by(corpus: Corpus, factor: str) -> Corpus:

@@ -51,7 +51,12 @@ def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int)
     return splits
 
 
-def warn_about_leaks(name: str, splits: Sequence[str], groups: Sequence[str]) -> None:
+def warn_about_leaks(
+    name: str,
+    splits: Sequence[str],
+    groups: Sequence[str],
+    advice: str = "drop the splits from the manifest to have them made by group",
+) -> None:
     """Warns when given splits put a group (say, an artist) on two sides: scores would be too good."""
     sides = defaultdict(set)
     for split, group in zip(splits, groups, strict=True):
@@ -62,7 +67,7 @@ def warn_about_leaks(name: str, splits: Sequence[str], groups: Sequence[str]) ->
         examples = ", ".join(f"{group!r} ({' and '.join(sorted(sides[group]))})" for group in leaking[:3])
         warnings.warn(
             f"{name}: {len(leaking)} of {len(sides)} groups are in more than one split, so that test scores "
-            f"will be too good: {examples}; drop the splits from the manifest to have them made by group",
+            f"will be too good: {examples}; {advice}",
             stacklevel=4,
         )
 

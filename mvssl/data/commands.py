@@ -1,0 +1,95 @@
+"""What ``mvssl data`` does: lists, describes, downloads, verifies and prepares corpora."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mvssl.data.corpus import corpora
+from mvssl.data.fetching import download
+from mvssl.data.named import Field, NamedCorpus, data_folder, named, named_corpora
+from mvssl.data.opening import open_corpus, parted
+from mvssl.data.prepare import prepare
+from mvssl.data.verifying import verify
+
+
+def list_corpora() -> tuple[str, bool]:
+    """Names of all corpora, how large they are, and whether their files are here."""
+    lines = [f"Published corpora are looked for in {data_folder()} (MVSSL_DATA chooses another folder).", ""]
+    published = named_corpora()
+    for corpus in published:
+        here = "here" if corpus.root().is_dir() else "can be downloaded" if corpus.remotes else ""
+        fields = [field.name for field in corpus.fields]
+        more = ", …" if len(fields) > 4 else ""
+        lines.append(f"{corpus.name:15} {_size(corpus):34} {', '.join(fields[:4])}{more}  {here}".rstrip())
+    for name in corpora.names():
+        if name not in {corpus.name for corpus in published}:
+            lines.append(f"{name:15} {corpora.entry(name).summary}")
+    return "\n".join(lines), True
+
+
+def _size(corpus: NamedCorpus) -> str:
+    parts = [
+        f"{corpus.tracks:,} tracks" if corpus.tracks else "",
+        f"{corpus.hours:,.0f} h" if corpus.hours else "",
+        f"{corpus.gigabytes:g} GB" if corpus.gigabytes else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def describe(sources: Sequence[str]) -> tuple[str, bool]:
+    """What is known of published corpora, whether they are here, and how to get them."""
+    return "\n\n".join(_description(source) for source in sources), True
+
+
+def _description(source: str) -> str:
+    name, behind, _ = parted(source)
+    corpus = named(name)
+    root = corpus.root(behind)
+    lines = [
+        f"{corpus.name}: {corpus.title}",
+        f"  size:      {_size(corpus)}",
+        f"  licence:   {corpus.licence}",
+        f"  cite:      {corpus.citation}",
+        f"  homepage:  {corpus.homepage}",
+        f"  splits:    {corpus.splits}",
+    ]
+    lines += [f"  field:     {corpus.name}:{_field(field)}" for field in corpus.fields]
+    lines += [f"  fault:     {fault}" for fault in corpus.known_faults]
+    lines.append(f"  files:     {'in' if root.is_dir() else 'not in'} {root}")
+    return "\n".join([*lines, "", corpus.how_to_get()])
+
+
+def _field(field: Field) -> str:
+    columns = "" if field.unusable or field.columns is None else f" of {field.columns}"
+    return f"{field.name} ({field.task}{columns}): {field.summary}"
+
+
+def download_corpora(sources: Sequence[str], keep_archives: bool = False) -> tuple[str, bool]:
+    """Downloads published corpora, as far as their licences and hosts allow it."""
+    return "\n\n".join(download(source, keep_archives, progress=True) for source in sources), True
+
+
+def verify_corpora(sources: Sequence[str], record: bool = False) -> tuple[str, bool]:
+    """Decodes all files of corpora and compares checksums; false if any file is bad."""
+    found = [verify(source, record, progress=True) for source in sources]
+    return "\n".join(map(str, found)), not any(verification.bad for verification in found)
+
+
+def prepare_corpus(source: str, out: str, sample_rate: int = 16_000) -> tuple[str, bool]:
+    """Decodes a corpus once, for faster reading."""
+    corpus = open_corpus(source, check="full", progress=True)
+    return f"{prepare(corpus, out, sample_rate, progress=True)!r} in {out}", True
+
+
+ACTIONS: dict[str, Callable[..., tuple[str, bool]]] = {
+    "list": list_corpora,
+    "info": describe,
+    "download": download_corpora,
+    "verify": verify_corpora,
+    "prepare": prepare_corpus,
+}
+"""By what stands behind ``mvssl data``: each gives what to print, and whether all is well."""
+
+
+def run_action(action: str, arguments: dict[str, Any]) -> tuple[str, bool]:
+    """Runs one of :data:`ACTIONS`."""
+    return ACTIONS[action](**arguments)

@@ -122,7 +122,7 @@ def _blocks(comparison: Comparison, summary: Summary) -> list[Block]:
 
 
 def _all_pairs(comparison: Comparison, summary: Summary) -> list[Block]:
-    if len(comparison.methods) < 2:
+    if len(comparison.judged(comparison.methods)) < 2:
         return []
     return [
         Heading("All against all"), win_table(comparison, summary), win_picture(comparison, summary)

@@ -35,7 +35,7 @@ def metric_tables(comparison: Comparison, summary: Summary, metric: Metric) -> l
             rule_before=_rules(comparison) | {len(comparison.methods)},
         )
     ]
-    if comparison.baselines:
+    if comparison.judged(comparison.baselines):
         tables.append(
             Table(
                 _fraction_heads(comparison, "Difference"),
@@ -143,9 +143,10 @@ def _spread_table(comparison: Comparison, summary: Summary, metric: Metric) -> T
 def win_table(comparison: Comparison, summary: Summary) -> Table:
     """Wins minus losses of each method against all others, the best balance first."""
     last = summary.contests[comparison.fractions[-1]]
-    counts = {f: ranking(table, comparison.methods) for f, table in summary.contests.items()}
+    methods = comparison.judged(comparison.methods)
+    counts = {f: ranking(table, methods) for f, table in summary.contests.items()}
     rows = []
-    for method in ranking(last, comparison.methods):
+    for method in ranking(last, methods):
         cells = []
         for fraction in comparison.fractions:
             won, lost = counts[fraction][method]

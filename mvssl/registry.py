@@ -72,6 +72,11 @@ class Registry(Generic[T]):
 
         return add
 
+    def adopt(self, entry: Entry[T]) -> None:
+        """Adds an entry of another process; one that is there under its name stays."""
+        self._load_plugins()
+        self._entries.setdefault(entry.name, entry)
+
     def names(self, pattern: str = "*") -> list[str]:
         """Registered names that match a shell-style pattern, in the order of registration."""
         self._load_plugins()

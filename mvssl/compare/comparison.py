@@ -1,6 +1,6 @@
 """What a finished comparison consists of, before any statistics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +65,8 @@ class Comparison:
         robustness: Per method: how the leading metric falls with damage to the audio, as entries with
             ``damage``, ``level``, ``value``, ``low`` and ``high``, levels from the mildest.
         fingerprints: What has to be the same in comparisons that go into one report, by what it is of.
+        missing: What was asked for and is not there: method, seed, and in words why. A method with a missing
+            seed is shown, and nothing is said of it.
 
     Raises:
         ValueError: If scores, targets, curves or embeddings do not fit together, a score is not finite, a
@@ -90,6 +92,7 @@ class Comparison:
     embeddings: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     robustness: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    missing: tuple[tuple[str, int, str], ...] = ()
 
     def __post_init__(self) -> None:
         tasks.entry(self.task)
@@ -161,6 +164,11 @@ class Comparison:
         few = min(self.fractions, key=lambda fraction: abs(np.log(fraction / 0.1)))
         return tuple(dict.fromkeys((few, self.fractions[-1])))
 
+    def judged(self, methods: Iterable[str]) -> tuple[str, ...]:
+        """Those of some methods that no seed is missing of."""
+        missing = {method for method, _, _ in self.missing}
+        return tuple(method for method in methods if method not in missing)
+
     def seeds(self, method: str) -> tuple[int, ...]:
         """Seeds one method was trained with."""
         return tuple(entry.seed for entry in self.scores if entry.method == method)
@@ -190,9 +198,14 @@ class Comparison:
         return sum(self.label_counts[fraction]) / 2 / int(self.corpus["tracks"]["train"])
 
     def title(self, method: str) -> str:
-        """How a method is written in the report."""
+        """How a method is written in the report; with its number of seeds where some are missing."""
+        missing = sum(name == method for name, _, _ in self.missing)
+        present = len(self.seeds(method))
+        return self._name(method) + (f" ({present} of {present + missing} seeds)" if missing else "")
+
+    def _name(self, method: str) -> str:
         if method.endswith(FINE_TUNED) and method not in self.titles:
-            return f"{self.title(frozen(method))}, fine-tuned"
+            return f"{self._name(frozen(method))}, fine-tuned"
         return self.titles.get(method) or BASELINES.get(method, method)
 
 

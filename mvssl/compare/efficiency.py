@@ -46,17 +46,20 @@ class LabelsNeeded:
 
 
 def labels_needed(comparison: Comparison, samples: Samples) -> dict[tuple[str, float], LabelsNeeded]:
-    """By method and fraction of the best baseline there; nothing for that baseline itself, or without one."""
-    fractions = comparison.fractions
+    """By method and fraction of the best baseline there, of methods without a missing seed.
+
+    There is nothing for that baseline itself, or without one.
+    """
+    fractions, methods = comparison.fractions, comparison.judged(comparison.methods)
     shares = np.array([comparison.share(fraction) for fraction in fractions])
-    means = {name: np.array([samples[f][name].mean[0] for f in fractions]) for name in comparison.methods}
+    means = {name: np.array([samples[f][name].mean[0] for f in fractions]) for name in methods}
     curves = {
         name: np.stack([samples[f][name].resampled[:, 0] for f in fractions], axis=-1) for name in means
     }
     found = {}
     for place, fraction in enumerate(fractions):
-        best = max(comparison.baselines, key=lambda name: means[name][place], default=None)
-        for method in comparison.methods:
+        best = max(comparison.judged(comparison.baselines), key=lambda name: means[name][place], default=None)
+        for method in methods:
             if best is None or method == best:
                 continue
             resampled = share_needed(shares, curves[method], curves[best][:, place])
@@ -69,15 +72,16 @@ def labels_needed(comparison: Comparison, samples: Samples) -> dict[tuple[str, f
 
 def largest_saving(comparison: Comparison, samples: Samples) -> LabelSaving | None:
     """The pretext that does with the smallest share of the labels what every baseline needs more for."""
-    if not comparison.baselines:
+    baselines = comparison.judged(comparison.baselines)
+    if not baselines:
         return None
     fractions, labels = comparison.fractions, comparison.label_counts
     found: list[tuple[float, float, LabelSaving]] = []
-    for method in comparison.pretexts:
+    for method in comparison.judged(comparison.pretexts):
         for few in fractions:
             sample = samples[few][method]
             for many in fractions:
-                _, baseline = max((samples[many][name].mean[0], name) for name in comparison.baselines)
+                _, baseline = max((samples[many][name].mean[0], name) for name in baselines)
                 difference = gains(sample, samples[many][baseline])[0]
                 if not difference.value >= 0:
                     break  # with this many labels a baseline is better

@@ -114,7 +114,8 @@ def differences(comparison: Comparison, summary: Summary) -> Drawing:
                 elinewidth=1.2 if crowded else 2,
                 label=comparison.title(method),
             )
-        baselines = [comparison.title(summary.best(comparison.baselines, f) or "") for f in fractions]
+        judged = comparison.judged(comparison.baselines)
+        baselines = [comparison.title(summary.best(judged, f) or "") for f in fractions]
         names = [f"{percent(f)}\n{name}" for f, name in zip(fractions, baselines, strict=True)]
         axes.set_xticks(range(len(fractions)), names)
         axes.set_xlim(-0.5, len(fractions) - 0.5)

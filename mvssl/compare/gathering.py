@@ -96,7 +96,12 @@ def of_corpus(corpus: Corpus, subsets: Sequence[Subset]) -> dict[str, Any]:
 
 def surroundings() -> dict[str, Any]:
     """Versions and machine, and the time."""
-    return {**environment(), "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")}
+    return {**environment(), "date": now()}
+
+
+def now() -> str:
+    """The time, as reports print it."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def enlarged(subsets: Sequence[Subset]) -> list[str]:

@@ -21,7 +21,7 @@ _LEAST_ROOM = 30  # classes above which cells are too small for a number
 
 def wins(comparison: Comparison, summary: Summary) -> Drawing:
     """Each row minus each column, coloured where the difference is certain, at two label fractions."""
-    count, fractions = len(comparison.methods), comparison.shown_fractions
+    count, fractions = len(comparison.judged(comparison.methods)), comparison.shown_fractions
     side_by_side = count <= 4
     side = 1.2 + (0.62 if side_by_side else 0.42) * count
     shape = (1, len(fractions)) if side_by_side else (len(fractions), 1)
@@ -35,7 +35,7 @@ def wins(comparison: Comparison, summary: Summary) -> Drawing:
 
 def _win_panel(axes: Axes, comparison: Comparison, table: Mapping[tuple[str, str], Contest]) -> None:
     """The most successful method first."""
-    order = list(ranking(table, comparison.methods))
+    order = list(ranking(table, comparison.judged(comparison.methods)))
     pairs = [(row, column) for row, column in np.ndindex(len(order), len(order)) if row != column]
     found = [table[order[row], order[column]] for row, column in pairs]
     _boxes(axes, pairs, [light(contest.outcome) for contest in found])

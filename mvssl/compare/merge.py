@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from mvssl.compare.collecting import OUTLINE, collect
 from mvssl.compare.comparison import BASELINES, Comparison, MethodScores
 from mvssl.compare.phrases import listed
 from mvssl.compare.report import write_report
-from mvssl.compare.storage import load_comparison
+from mvssl.compare.storage import DESCRIPTION, load_comparison
 
 _FREE = {"pretexts", "seeds", "data", "prepare", "runs"}
 """Settings that may differ without a word: what is merged, and where the corpus lies."""
@@ -30,7 +31,10 @@ class _Run:
 
 
 def merged_report(runs: Sequence[str], out: str = "mvssl-report") -> Path:
-    """Makes one report of finished comparisons: the union of their methods and seeds.
+    """Makes one report of comparisons: the union of their methods and seeds.
+
+    Of a comparison that is not finished, even one that is being run, it takes the cells that are, and says
+    which are missing.
 
     Args:
         runs: Folders that ``mvssl compare`` wrote, of the same corpus, label subsets and encoder.
@@ -40,17 +44,25 @@ def merged_report(runs: Sequence[str], out: str = "mvssl-report") -> Path:
         Path of ``report.html``.
 
     Raises:
-        FileNotFoundError: If a folder holds no finished comparison.
+        FileNotFoundError: If a folder holds no comparison, or none of its cells has a result yet.
         ValueError: If two comparisons do not go together, or ``out`` is one of them.
     """
     folders = list(dict.fromkeys(Path(run) for run in runs))
     if any(Path(out).resolve() == folder.resolve() for folder in folders):
         raise ValueError(f"--out {out} is one of the comparisons: choose another folder")
-    merged = merge({folder: load_comparison(folder) for folder in folders})
+    merged = merge({folder: _found(folder) for folder in folders})
     command = shlex.join(["mvssl", "report", *map(str, folders), "--out", str(out)])
     lines = [merged.command, command] if len(folders) > 1 else [merged.command]
     write_report(_replaced(merged, command="\n".join(lines)), Path(out))
     return Path(out) / "report.html"
+
+
+def _found(folder: Path) -> Comparison:
+    """A finished comparison as it was reported; of another, what there is now."""
+    if (folder / OUTLINE).is_dir():
+        finished = (folder / DESCRIPTION).is_file() and not load_comparison(folder).missing
+        return load_comparison(folder) if finished else collect(folder)
+    return load_comparison(folder)
 
 
 def merge(comparisons: Mapping[Path, Comparison]) -> Comparison:
@@ -85,7 +97,15 @@ def merge(comparisons: Mapping[Path, Comparison]) -> Comparison:
         titles=_first_of(each.titles for each in found),
         embeddings=_first_of(each.embeddings for each in found),
         robustness=_first_of(each.robustness for each in found),
+        missing=_missing(found, kept),
     )
+
+
+def _missing(found: Sequence[Comparison], kept: Iterable[MethodScores]) -> tuple[tuple[str, int, str], ...]:
+    """What one lacks and no other has."""
+    present = {(entry.method, entry.seed) for entry in kept}
+    lacked = {cell[:2]: cell for each in found for cell in each.missing}
+    return tuple(cell for run, cell in lacked.items() if run not in present)
 
 
 def _replaced(comparison: Comparison, **changes: Any) -> Comparison:

@@ -22,7 +22,7 @@ def result_pictures(comparison: Comparison, summary: Summary) -> list[Picture]:
             "suggests.",
         )
     ]
-    if comparison.pretexts and comparison.baselines:
+    if comparison.pretexts and comparison.judged(comparison.baselines):
         pictures.append(
             Picture(
                 "differences",

@@ -123,13 +123,13 @@ def _blocks(comparison: Comparison, summary: Summary) -> list[Block]:
 
 
 def _efficiency(comparison: Comparison, summary: Summary) -> list[Block]:
-    if not comparison.pretexts or not comparison.baselines:
+    if not comparison.judged(comparison.pretexts) or not comparison.judged(comparison.baselines):
         return []
     return [Heading("Labels needed"), needed_table(comparison, summary)]
 
 
 def _all_pairs(comparison: Comparison, summary: Summary) -> list[Block]:
-    if len(comparison.methods) < 2:
+    if len(comparison.judged(comparison.methods)) < 2:
         return []
     return [
         Heading("All against all"), win_table(comparison, summary), win_picture(comparison, summary)

@@ -41,6 +41,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
         "costs": [[*run, cost] for run, cost in comparison.costs.items()],
         "scores": [[entry.method, entry.seed] for entry in comparison.scores],
         "embeddings": list(comparison.embeddings),
+        "missing": [list(cell) for cell in comparison.missing],
     }
     write_text(folder / DESCRIPTION, json.dumps(described, indent=1, default=str) + "\n")
 
@@ -103,4 +104,5 @@ def _comparison(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         embeddings={
             method: arrays[f"embeddings/{place}"] for place, method in enumerate(described["embeddings"])
         },
+        missing=tuple((method, seed, why) for method, seed, why in described.get("missing", ())),
     )

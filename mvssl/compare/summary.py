@@ -30,7 +30,7 @@ class Estimate:
         high: Upper end of it.
         draw_sd: Standard deviation over draws of labelled tracks, pooled over seeds; ``None`` with one draw.
         seed_sd: Standard deviation over seeds of the mean over draws; ``None`` with one seed.
-        versus: Difference to every baseline but itself, paired.
+        versus: Difference to every baseline but itself that no seed is missing of, paired.
         baseline: The baseline with the highest mean here; ``None`` without baselines.
         best: Whether no method has a higher mean here.
         tied: Whether it is not the best, but the best does not beat it for certain.
@@ -58,7 +58,8 @@ class Summary:
 
     Attributes:
         estimates: By (method, fraction, metric, scope).
-        contests: Per fraction, by (method, other method): the first against the second, by the lead metric.
+        contests: Per fraction, by (method, other method): the first against the second, by the lead metric;
+            of methods without a missing seed.
         chances: Per metric, what predictions that know nothing get, by scope.
         positives: Test tracks that carry each tag; of numbers, all of them.
         undefined: Per metric, the tags for which it does not exist on this test set.
@@ -101,19 +102,23 @@ def summarise(comparison: Comparison, resamples: int = 1000) -> Summary:
     """
     weights = resample_weights(len(comparison.targets), resamples, _SEED, comparison.groups)
     scopes, task = scopes_of(comparison), comparison.kind
+    judged = comparison.judged(comparison.methods)
     estimates: dict[tuple[str, float, str, Scope], Estimate] = {}
     by_lead: dict[float, dict[str, Sample]] = {}
     for metric in task.metrics:
         for fraction in comparison.fractions:
             samples = samples_of(comparison, fraction, metric, weights, scopes)
-            for method, row in _estimates(samples, comparison.baselines).items():
+            for method, row in _estimates(samples, comparison).items():
                 for scope, estimate in zip(scopes, row, strict=True):
                     estimates[method, fraction, metric.name, scope] = estimate
             if metric is task.lead:
                 by_lead[fraction] = samples
     return Summary(
         estimates,
-        {fraction: contests(samples, comparison.units) for fraction, samples in by_lead.items()},
+        {
+            fraction: contests({name: samples[name] for name in judged}, comparison.units)
+            for fraction, samples in by_lead.items()
+        },
         {metric.name: chances(metric, comparison, scopes) for metric in task.metrics},
         _positives(comparison),
         {metric.name: _undefined(comparison, metric) for metric in task.metrics},
@@ -124,10 +129,10 @@ def summarise(comparison: Comparison, resamples: int = 1000) -> Summary:
     )
 
 
-def _estimates(samples: Mapping[str, Sample], baselines: tuple[str, ...]) -> dict[str, list[Estimate]]:
-    """Per method, one estimate per scope."""
-    methods = tuple(samples)
-    means = np.array([sample.mean for sample in samples.values()])
+def _estimates(samples: Mapping[str, Sample], comparison: Comparison) -> dict[str, list[Estimate]]:
+    """Per method, one estimate per scope; only methods without a missing seed can be best, tied or beaten."""
+    methods, baselines = comparison.judged(samples) or tuple(samples), comparison.judged(comparison.baselines)
+    means = np.array([samples[name].mean for name in methods])
     leaders = [methods[place] for place in np.argmax(means, axis=0)]
     strongest = np.argmax([samples[name].mean for name in baselines], axis=0) if baselines else None
     table = {}
@@ -146,7 +151,10 @@ def _estimates(samples: Mapping[str, Sample], baselines: tuple[str, ...]) -> dic
                 versus={name: column[at] for name, column in versus.items()},
                 baseline=None if strongest is None else baselines[strongest[at]],
                 best=bool(np.isfinite(sample.mean[at])) and leader == method,
-                tied=leader != method and bool(np.isfinite(sample.mean[at])) and not behind[leader][at].above,
+                tied=method in methods
+                and leader != method
+                and bool(np.isfinite(sample.mean[at]))
+                and not behind[leader][at].above,
             )
             for at, leader in enumerate(leaders)
         ]

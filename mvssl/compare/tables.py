@@ -36,7 +36,7 @@ def metric_tables(comparison: Comparison, summary: Summary, metric: Metric) -> l
             rule_before=_rules(comparison) | {len(comparison.methods)},
         )
     ]
-    if comparison.baselines:
+    if comparison.judged(comparison.baselines):
         tables.append(
             Table(
                 _fraction_heads(comparison, "Difference"),
@@ -143,8 +143,9 @@ def _spread_table(comparison: Comparison, summary: Summary, metric: Metric) -> T
 
 def needed_table(comparison: Comparison, summary: Summary) -> Table:
     """The labels each method needs to equal the best baseline, by the share that the baseline has."""
+    baselines = comparison.judged(comparison.baselines)
     heads = (
-        Cell(percent(f), below=(f"{comparison.title(summary.best(comparison.baselines, f) or '')}",))
+        Cell(percent(f), below=(comparison.title(summary.best(baselines, f) or ""),))
         for f in comparison.fractions
     )
     rows = tuple(
@@ -160,7 +161,7 @@ def needed_table(comparison: Comparison, summary: Summary) -> Table:
         caption="Share of all labels that equals the best baseline with the share above, with 95 % intervals "
         "over test tracks",
         legend=f"By {comparison.kind.lead.title}; between measured shares, linear in their logarithm. "
-        "A dash: the best baseline itself.",
+        "A dash: the best baseline itself, or a seed is missing.",
         rule_before=_rules(comparison),
     )
 
@@ -179,9 +180,10 @@ def _needed_cell(comparison: Comparison, needed: LabelsNeeded | None) -> Cell:
 def win_table(comparison: Comparison, summary: Summary) -> Table:
     """Wins minus losses of each method against all others, the best balance first."""
     last = summary.contests[comparison.fractions[-1]]
-    counts = {f: ranking(table, comparison.methods) for f, table in summary.contests.items()}
+    methods = comparison.judged(comparison.methods)
+    counts = {f: ranking(table, methods) for f, table in summary.contests.items()}
     rows = []
-    for method in ranking(last, comparison.methods):
+    for method in ranking(last, methods):
         cells = []
         for fraction in comparison.fractions:
             won, lost = counts[fraction][method]

@@ -6,7 +6,7 @@ three seeds or more, that over seeds as well.
 
 from itertools import groupby
 
-from mvssl.compare.comparison import Comparison, frozen
+from mvssl.compare.comparison import BASELINES, Comparison, frozen
 from mvssl.compare.pairs import MIN_SEEDS, Gain, ranking
 from mvssl.compare.phrases import (
     capital,
@@ -39,9 +39,11 @@ def _name(comparison: Comparison, method: str) -> str:
 
 def headline(comparison: Comparison, summary: Summary) -> str:
     """One or two sentences: where pretexts beat the best baseline, and where they do not."""
-    if not comparison.pretexts or not comparison.baselines:
-        return "Nothing to compare: this run holds " + (
-            "no baseline." if comparison.pretexts else "no pretext."
+    unfinished = f"Not finished: {_lacking(comparison)}. " if comparison.missing else ""
+    if not _has_both(comparison):
+        lacks = "no baseline" if comparison.judged(comparison.pretexts) else "no pretext"
+        return (
+            f"{unfinished}Nothing to compare: this run holds {lacks}{' with all seeds' * bool(unfinished)}."
         )
     verdicts = [(*_verdict(comparison, summary, fraction), fraction) for fraction in comparison.fractions]
     clauses = []
@@ -51,7 +53,19 @@ def headline(comparison: Comparison, summary: Summary) -> str:
             pretext=_name(comparison, pretext), baseline=_name(comparison, baseline)
         )
         clauses.append(f"{clause} with {listed([percent(entry[3]) for entry in run])} of the labels")
-    return capital("; ".join(clauses) + ".")
+    return unfinished + capital("; ".join(clauses) + ".")
+
+
+def _lacking(comparison: Comparison) -> str:
+    """``3 of 12 cells are missing``; a cell is a method with a seed."""
+    lacking = len(comparison.missing)
+    verb = "is" if lacking == 1 else "are"
+    return f"{lacking} of {lacking + len(comparison.scores)} cells (a method with a seed) {verb} missing"
+
+
+def _has_both(comparison: Comparison) -> bool:
+    """Whether there are a pretext and a baseline of which something can be said."""
+    return bool(comparison.judged(comparison.pretexts) and comparison.judged(comparison.baselines))
 
 
 _CLAUSES = {
@@ -70,9 +84,9 @@ def _verdict(comparison: Comparison, summary: Summary, fraction: float) -> tuple
 
     A pretext that beats the baseline leads one that does not, whichever has the higher mean.
     """
-    gains = {name: _gain(summary.at(name, fraction)) for name in comparison.pretexts}
+    gains = {name: _gain(summary.at(name, fraction)) for name in comparison.judged(comparison.pretexts)}
     winners = tuple(name for name, gain in gains.items() if gain.above)
-    leader = summary.best(winners or comparison.pretexts, fraction)
+    leader = summary.best(winners or tuple(gains), fraction)
     assert leader is not None
     kind = "above" if winners else "below" if gains[leader].below else "level"
     return kind, leader, summary.at(leader, fraction).baseline or ""
@@ -104,7 +118,7 @@ def _seeded(comparison: Comparison) -> bool:
 
 def findings(comparison: Comparison, summary: Summary) -> list[tuple[str, str]]:
     """(beginning, rest) of one sentence per label fraction, and of what else follows from the numbers."""
-    if not comparison.pretexts or not comparison.baselines:
+    if not _has_both(comparison):
         return []
     found = [_at_fraction(comparison, summary, fraction) for fraction in comparison.fractions]
     if tuned := _fine_tuned(comparison, summary):
@@ -135,7 +149,7 @@ def _at_fraction(comparison: Comparison, summary: Summary, fraction: float) -> t
         )
     if kind != "level" and summary.contests[fraction][pretext, baseline].outcome == "undecided":
         text += " Corrected for the number of all pairs of methods, this difference is not certain."
-    best = summary.best(comparison.methods, fraction)
+    best = summary.best(comparison.judged(comparison.methods), fraction)
     tied = [_name(comparison, m) for m in comparison.methods if summary.at(m, fraction).tied]
     if best and tied:
         text += f" Not distinguishable from {_name(comparison, best)}, the highest mean: {listed(tied)}."
@@ -154,7 +168,7 @@ def _fine_tuned(comparison: Comparison, summary: Summary) -> str:
     """The best fine-tuned encoder beside the same frozen, and beside training from scratch."""
     clauses = []
     for fraction in comparison.shown_fractions:
-        tuned = summary.best(comparison.fine_tuned, fraction)
+        tuned = summary.best(comparison.judged(comparison.fine_tuned), fraction)
         if tuned is None:
             return ""
         clause = (
@@ -167,7 +181,7 @@ def _fine_tuned(comparison: Comparison, summary: Summary) -> str:
                 f"{name} {number(summary.at(rival, fraction).mean)} (fine-tuned minus that: "
                 f"{_size(summary.contests[fraction][tuned, rival].gain)})"
                 for rival, name in rivals.items()
-                if rival in comparison.methods
+                if rival in comparison.judged(comparison.methods)
             )])
         )  # fmt: skip
     return capital("; ".join(clauses) + ".")
@@ -199,7 +213,7 @@ def _wins(comparison: Comparison, summary: Summary) -> str:
         clause = (
             f"with {percent(fraction)} of the labels {decided} of {many(len(table) // 2, 'pair')} are decided"
         )
-        leader, (won, lost) = next(iter(ranking(table, comparison.methods).items()))
+        leader, (won, lost) = next(iter(ranking(table, comparison.judged(comparison.methods)).items()))
         if decided:
             clause += f", and {_name(comparison, leader)} wins {won} and loses {lost}, the best balance"
         clauses.append(clause)
@@ -209,7 +223,7 @@ def _wins(comparison: Comparison, summary: Summary) -> str:
 def _not_above_random(comparison: Comparison, summary: Summary) -> str:
     """Pretexts that at some fractions do not beat the untrained encoder."""
     sentences = []
-    for pretext in comparison.pretexts:
+    for pretext in comparison.judged(comparison.pretexts):
         flat = []
         for fraction in comparison.fractions:
             versus = summary.at(pretext, fraction).versus.get("random")
@@ -223,8 +237,10 @@ def _not_above_random(comparison: Comparison, summary: Summary) -> str:
 
 def cautions(comparison: Comparison) -> list[str]:
     """What a reader has to bear in mind: the notes of the run, and what it cannot know."""
-    notes = list(comparison.notes)
-    single = [comparison.title(m) for m in comparison.pretexts if len(comparison.seeds(m)) == 1]
+    notes = [*_unfinished(comparison), *comparison.notes]
+    single = [
+        comparison.title(m) for m in comparison.judged(comparison.pretexts) if len(comparison.seeds(m)) == 1
+    ]
     if single:
         notes.append(
             f"{listed(single)} {'was' if len(single) == 1 else 'were'} pre-trained with one seed only: how "
@@ -235,5 +251,25 @@ def cautions(comparison: Comparison) -> list[str]:
             f"The test tracks come from {comparison.units} groups only: intervals are rough."
             if comparison.units > 1
             else "All test tracks are of one group: there are no intervals, and no difference is certain."
+        )
+    return notes
+
+
+def _unfinished(comparison: Comparison) -> list[str]:
+    """Which cells are missing, and what that means for all that is said."""
+    if not comparison.missing:
+        return []
+    cells = "; ".join(f"{method} with seed {seed} ({why})" for method, seed, why in comparison.missing)
+    notes = [
+        f"This comparison is not finished, {_lacking(comparison)}: {cells}. Methods with a missing seed are "
+        "shown in the tables with the number of seeds they have, take no part in what is said here and in "
+        "all against all, and are never the best baseline."
+    ]
+    lacking = dict.fromkeys(method for method, _, _ in comparison.missing if method in BASELINES)
+    if lacking:
+        names = listed([BASELINES[method] for method in lacking])
+        notes.append(
+            f"The best baseline is the best of those that are there: {names} "
+            f"{'is' if len(lacking) == 1 else 'are'} not, or not with all seeds."
         )
     return notes

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import mvssl.compare.grid as grid
+import mvssl.compare.running as running
 import mvssl.evaluation.supervised as supervised
 from mvssl.cli import main
 from mvssl.data import CorpusError, open_corpus
@@ -134,7 +135,7 @@ def test_finished_cells_are_not_repeated_and_lost_ones_are(finished, music, tmp_
     monkeypatch.setattr(
         supervised, "train_supervised", lambda *a, **k: trained.append(1) or original(*a, **k)
     )
-    monkeypatch.setattr(grid, "fit", lambda *a, **k: pytest.fail("a finished pretext was trained again"))
+    monkeypatch.setattr(running, "fit", lambda *a, **k: pytest.fail("a finished pretext was trained again"))
     main([*ARGUMENTS, "--data", str(music), "--out", str(out)])
     assert len(trained) == 1
     assert (out / "results.csv").read_bytes() == before
@@ -173,9 +174,9 @@ def test_fine_tuning_starts_from_the_encoders_of_the_pretexts(finished, music, t
     out = tmp_path / "out"
     asked = [*ARGUMENTS, "--data", str(music), "--out", str(out), "--pretexts", "simclr,byol"]
     asked += ["--finetune", "true", "--fractions", "1.0"]
-    starts, original = [], grid.train_on_subsets
+    starts, original = [], running.train_on_subsets
     monkeypatch.setattr(
-        grid, "train_on_subsets", lambda start, *a, **k: starts.append(start()) or original(start, *a, **k)
+        running, "train_on_subsets", lambda start, *a, **k: starts.append(start()) or original(start, *a, **k)
     )
     main(asked)
     rows = [row for row in _rows(out) if (row["tag"], row["metric"]) == ("macro", "ap")]
@@ -211,21 +212,21 @@ def test_all_methods_of_a_seed_start_from_the_same_weights(finished, music, tmp_
     settings = grid._settings(
         **{**grid._defaults().as_config(), "encoder": "micro", "data": str(music), "batch_size": 12}
     )
-    made = grid.Grid(settings, tmp_path)
+    made = grid.Grid(settings, tmp_path).runner
     a, b = made._encoder(0).state_dict(), made._encoder(0).state_dict()
     assert all((a[name] == b[name]).all() for name in a)
     assert any((a[name] != value).any() for name, value in made._encoder(1).state_dict().items())
 
 
 def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
-    original = grid.fit
+    original = running.fit
 
     def fit(pretext, *args, **kwargs):
         if type(pretext).__name__ == "VICReg":
             raise FloatingPointError("the loss is nan at step 3")
         return original(pretext, *args, **kwargs)
 
-    monkeypatch.setattr(grid, "fit", fit)
+    monkeypatch.setattr(running, "fit", fit)
     out = tmp_path / "out"
     main(
         [*ARGUMENTS, "--data", str(music), "--out", str(out), "--seeds", "0,1", "--pretexts", "simclr,vicreg",
@@ -243,12 +244,12 @@ def test_several_seeds_and_a_diverging_pretext(music, tmp_path, monkeypatch):
 
 
 def test_a_collapse_is_told_in_the_report(music, tmp_path, monkeypatch):
-    original = grid.fit
+    original = running.fit
 
     def fit(*args, **kwargs):
         return replace(original(*args, **kwargs), collapse="collapsed by step 3: no track differs")
 
-    monkeypatch.setattr(grid, "fit", fit)
+    monkeypatch.setattr(running, "fit", fit)
     out = tmp_path / "out"
     main([*ARGUMENTS, "--data", str(music), "--out", str(out), "--pretexts", "simclr"])
     assert "simclr with seed 0 collapsed by step 3" in (out / "report.md").read_text()

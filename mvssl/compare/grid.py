@@ -35,7 +35,7 @@ from mvssl.evaluation.supervised import SupervisedRecipe, train_on_subsets
 from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
 from mvssl.training import fit, read_metrics
-from mvssl.training.fit import budget
+from mvssl.training.recipe import budget
 from mvssl.training.run import write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short

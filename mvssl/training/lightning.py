@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
@@ -228,6 +229,8 @@ def train(
         before = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, stream, ckpt_path=None if saved is None else str(saved[0]), weights_only=True)
+        except SIGTERMException:
+            pass  # one that came before training began; the watcher has made a step and saved it
         except SystemExit:
             # Lightning turns Ctrl-C into an exit and leaves it ignored; a notebook wants neither.
             signal.signal(signal.SIGINT, before)

@@ -1,6 +1,7 @@
 """The callback around each step: teacher, log, progress bar, checkpoints, clock."""
 
 import math
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -84,6 +85,8 @@ class Watcher(pl.Callback):
                 "streams begin anew, so that the run is not exactly the one without an interruption",
                 stacklevel=2,
             )
+        if trainer.received_sigterm:
+            self.signals.received = signal.SIGTERM
         self.signals.listen()
 
     def on_train_batch_end(  # type: ignore[override]

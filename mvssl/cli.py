@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare, merged_report
+    from mvssl.distributed import rank
     from mvssl.evaluation.files import evaluate_files
     from mvssl.evaluation.inspection import inspect_files
     from mvssl.sheet import write_views
@@ -125,9 +126,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 list_names(**chosen)
             elif given.subcommand == "pretrain":
                 result = pretrain(**chosen)
-                print(
-                    f"{chosen['out']}: {result.steps} steps, {result.views} views in {result.seconds:.0f} s"
-                )
+                if rank() == 0:
+                    made = f"{result.steps} steps, {result.views} views in {result.seconds:.0f} s"
+                    print(f"{chosen['out']}: {made}")
             elif given.subcommand == "evaluate":
                 print(*evaluate_files(**chosen), sep="\n\n")
             else:

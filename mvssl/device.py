@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 Precision = Literal["auto", "fp32", "bf16"]
+TrainingPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # Parameters of glibc's mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -32,6 +33,21 @@ def uses_bf16(precision: Precision, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+
+
+def autocast_type(precision: TrainingPrecision, device: torch.device) -> torch.dtype | None:
+    """What an encoder is trained under: bf16 or fp16 autocast, or none; see :func:`uses_bf16`.
+
+    Raises:
+        ValueError: If the precision is unknown, or the device is not made for it.
+    """
+    if precision == "fp16":
+        if device.type != "cuda":
+            raise ValueError("precision='fp16' needs a GPU: on a CPU use 'bf16' or 'fp32'")
+        return torch.float16
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision={precision!r}: use 'auto', 'fp32', 'bf16' or 'fp16'")
+    return torch.bfloat16 if uses_bf16(precision, device) else None
 
 
 def default_workers(device: torch.device) -> int:

@@ -28,6 +28,11 @@ def world_size() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """Number of this process, from 0; 0 without a process group."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
 def total(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Sums over all processes, element by element, with gradients; one collective.
 

@@ -1,7 +1,6 @@
 """Encoders that others have published, from the files that they released."""
 
 import os
-import pickle
 import re
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from mvssl.encoders import Encoder, create_encoder
 from mvssl.frontends import create_frontend
+from mvssl.loading import read_tensors
 from mvssl.registry import Registry
 
 Weights = dict[str, Tensor]
@@ -42,11 +42,7 @@ def load_published(name: str, path: str | os.PathLike[str]) -> Encoder:
     """
     convert = published.entry(name).target
     path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no file of weights that can be read safely: {error}") from error
-    return convert(content, path).eval()
+    return convert(read_tensors(path), path).eval()
 
 
 @published.register("deezer2024", paper="arXiv:2404.09177")

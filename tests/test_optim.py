@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from mvssl.optim import adamw, warmup_cosine
+from mvssl.encoders import ViT, create_encoder, encoders
+from mvssl.optim import adamw, layers_of, make_optimiser, warmup_cosine
 
 
 def test_biases_and_norms_do_not_decay():
@@ -39,3 +40,25 @@ def test_one_step_moves_the_weights():
     layer(torch.ones(1, 2)).sum().backward()
     optimiser.step()
     assert not torch.equal(before, layer.weight)
+
+
+def test_learning_rates_fall_towards_the_input():
+    encoder = ViT(16, depth=2, heads=2, seconds=1.0, frontend={"n_fft": 512, "hop_length": 320, "n_mels": 32})
+    model = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(16, 4)})
+    optimiser = make_optimiser("adamw", model, 1e-2, 0.1, layers=encoder, layer_decay=0.5)
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert len(rates) == len(list(model.parameters()))  # each once
+    parts = [encoder.embed.weight, encoder.blocks[0].linear1.weight, encoder.blocks[1].linear1.bias,
+             encoder.norm.weight, model["head"].weight]  # fmt: skip
+    assert [rates[id(part)] for part in parts] == pytest.approx([1.25e-3, 2.5e-3, 5e-3, 1e-2, 1e-2])
+    assert rates[id(encoder.positions)] == rates[id(encoder.embed.weight)]
+    decayed = {id(p) for group in optimiser.param_groups if group["weight_decay"] for p in group["params"]}
+    assert decayed == {id(p) for p in model.parameters() if p.ndim > 1}
+
+
+@pytest.mark.parametrize("name", encoders.names())
+def test_every_encoder_falls_into_layers(name):
+    encoder = create_encoder(name)
+    layers = layers_of(encoder)
+    assert len(layers) >= 5
+    assert sorted(id(p) for layer in layers for p in layer) == sorted(id(p) for p in encoder.parameters())

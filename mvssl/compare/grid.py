@@ -27,7 +27,7 @@ from mvssl.encoders import Encoder
 from mvssl.evaluation import Subset, draw_subsets, save_subsets
 from mvssl.pretext import list_pretexts, pretexts
 from mvssl.pretext.base import require_suitable
-from mvssl.training.fit import budget
+from mvssl.training.recipe import budget
 from mvssl.training.run import write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -89,6 +90,8 @@ def loader(
     seed: int = 0,
     sample_rate: int = 16_000,
     workers: int = 1,
+    rank: int = 0,
+    processes: int = 1,
 ) -> "DataLoader[Batch]":
     """Loads crops of a corpus in batches.
 
@@ -115,6 +118,8 @@ def loader(
         workers: Processes that read ahead; 0 reads each batch when it is asked for. Where training is on the
             same cores and the storage is not slow, that is the faster way: each of torch's kernels waits for
             all of its threads, and thus for every slice of time that one of them loses to a reader.
+        rank: Number of this process, if several train together.
+        processes: How many they are. Each gets an equal share of the rows of the same batches.
 
     Raises:
         CorpusError: If the corpus cannot be opened, a track is too short for the views, there are none of
@@ -132,12 +137,19 @@ def loader(
             f"batch_size={batch_size}, start_step={start_step}, seed={seed}, workers={workers}, "
             f"sample_rate={sample_rate}: batch_size and sample_rate must be at least 1, the others at least 0"
         )
+    if not 0 <= rank < processes or batch_size % processes:
+        raise ValueError(
+            f"batch_size={batch_size} tracks cannot be shared out to process {rank} of {processes}: "
+            f"choose a multiple of {processes}"
+        )
     if batch_size > len(items):
         raise CorpusError(
             f"batch_size={batch_size} is larger than the {len(items)} usable {tracks_of(split)}: "
             f"pass --batch_size {len(items)} or less"
         )
-    schedule = _Schedule(items, batch_size, steps, start_step, seed)
+    share = batch_size // processes
+    rows = slice(rank * share, (rank + 1) * share)
+    schedule = _Schedule(items, batch_size, steps, start_step, seed, rows)
     crops = _Crops(corpus, items, views, seed, sample_rate)
     return DataLoader(
         crops,
@@ -145,6 +157,7 @@ def loader(
         collate_fn=_as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
+        worker_init_fn=_leave_signals_to_the_run,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each pass would advance the global random state
     )
@@ -154,11 +167,18 @@ _Row = tuple[int, int]  # epoch, item
 
 
 class _Schedule(Sampler[list[_Row]]):
-    """Which items each step visits, in which epoch."""
+    """Which items each step visits, in which epoch; of each batch, this process's share of the rows."""
 
     def __init__(
-        self, items: NDArray[np.int64], batch_size: int, steps: int | None, start_step: int, seed: int
+        self,
+        items: NDArray[np.int64],
+        batch_size: int,
+        steps: int | None,
+        start_step: int,
+        seed: int,
+        share: slice,
     ) -> None:
+        self._share = share
         self._items = items
         self._batch_size = batch_size
         self._per_epoch = len(items) // batch_size
@@ -181,7 +201,7 @@ class _Schedule(Sampler[list[_Row]]):
             if order is None or epoch != order.epoch:
                 order = Order(self._items, self._seed, epoch)
             rows = order.rows(batch * self._batch_size, (batch + 1) * self._batch_size)
-            yield [(epoch, item) for item in rows.tolist()]
+            yield [(epoch, item) for item in rows[self._share].tolist()]
 
     def _end(self) -> int:
         end_of_epoch = (self._next_step // self._per_epoch + 1) * self._per_epoch
@@ -265,6 +285,13 @@ class _Crops(Dataset[Batch]):
             f"{self._corpus.name}: {_MAX_ATTEMPTS} files in a row cannot be read, the last {reasons}; "
             "check the corpus with open_corpus(..., check='full')"
         )
+
+
+def _leave_signals_to_the_run(_: int) -> None:
+    """Ctrl-C, and what a cluster sends to all processes, must not end readers before the step is made."""
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _empty(*shape: int) -> Tensor:

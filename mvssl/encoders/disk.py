@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from mvssl.encoders.convnet5 import ConvNet5
 from mvssl.encoders.resnet import ResNet
 from mvssl.encoders.samplecnn import SampleCNN
 from mvssl.encoders.vit import ViT
+from mvssl.loading import UnsafeFileError, read_tensors
 
 CLASSES: dict[str, Callable[..., Encoder]] = {
     kind.__name__: kind for kind in (ResNet, SampleCNN, ConvNet5, ViT)
@@ -85,7 +85,10 @@ def _make(text: str, said_in: Path, read: Callable[[], Mapping[str, Tensor]], we
         raise ValueError(f"{said_in} is damaged: {error!r}") from error
     if kind not in CLASSES:
         raise ValueError(f"{said_in}: unknown encoder class {kind!r}, known are {', '.join(CLASSES)}")
-    encoder = CLASSES[kind](**arguments)
+    try:
+        encoder = CLASSES[kind](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{said_in} is damaged, or of another version of mvssl: {error}") from error
     try:
         encoder.load_state_dict(read())
     except (SafetensorError, RuntimeError) as error:
@@ -96,10 +99,10 @@ def _make(text: str, said_in: Path, read: Callable[[], Mapping[str, Tensor]], we
 def _read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
     """The description and the weights of the encoder."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the bytes of another file make of it
+        content = read_tensors(path)
+    except UnsafeFileError as error:
         raise ValueError(
-            f"{path} is no checkpoint of a pre-training run (last.ckpt) that can be read safely: {error}"
+            f"no checkpoint of a pre-training run (last.ckpt) that can be read safely: {error}"
         ) from error
     if not isinstance(content, Mapping) or not {"state_dict", IN_CHECKPOINT} <= content.keys():
         raise ValueError(

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -115,6 +116,14 @@ class CollapseMonitor:
         self.patience = patience
         self.finding: str | None = None
         self._rows = dict.fromkeys(_COLLAPSES, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a monitor needs to know to go on."""
+        return {"finding": self.finding, "rows": dict(self._rows)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what :meth:`state_dict` gave."""
+        self.finding, self._rows = state["finding"], dict(state["rows"])
 
     def watch(self, step: int, terms: Mapping[str, float]) -> None:
         """Looks at a logged row.

@@ -3,102 +3,29 @@
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from mvssl.data import Batch, Corpus, Problem, loader, open_corpus, remarks
-from mvssl.device import Precision, default_device, default_workers, keep_freed_memory
+from mvssl.data import Batch, Corpus, loader, open_corpus, remarks
+from mvssl.device import TrainingPrecision, default_device, default_workers, keep_freed_memory
+from mvssl.distributed import rank
 from mvssl.encoders import create_encoder, save_encoder
+from mvssl.optim import Optimiser
 from mvssl.pretext import Pretext, create_pretext
 from mvssl.pretext.base import require_suitable
 from mvssl.pretext.chunks import require_chunks
+from mvssl.training.checkpoints import has_checkpoint
+from mvssl.training.recipe import FitResult, OnDivergence, Recipe, budget
 from mvssl.training.run import environment, prepare_run, write_json, write_text
+from mvssl.training.showing import OnlineProbe
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short
 
-CHECKPOINT = "last.ckpt"
-ENDLESS = 10**9  # steps of a run that only the clock ends
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a pretext is optimised.
-
-    Attributes:
-        steps: Optimiser steps; with ``minutes`` the most that are made.
-        batch_size: Tracks per batch.
-        learning_rate: Peak of the learning rate; None takes the pretext's own.
-        weight_decay: Of matrices and kernels.
-        warmup: Share of the run in which the learning rate rises.
-        clip_norm: Largest norm of the gradient.
-        precision: ``"bf16"`` runs the encoder under autocast (losses and front ends stay in fp32);
-            ``"auto"`` does so where the hardware multiplies bf16 natively.
-        seed: Of crops, their order and their augmentation.
-        workers: Processes that read audio; 0 reads in the main process, None chooses by the device.
-        checkpoint_every: Steps between checkpoints; 0 writes one at the end only.
-        log_every: Steps between logged rows.
-        minutes: Stop by the clock. A run then depends on the speed of the machine.
-        chunk: Most tracks that are encoded at a time, for batches that the memory does not hold otherwise,
-            see :func:`mvssl.pretext.forward_in_chunks`; None encodes the batch at once.
-    """
-
-    steps: int
-    batch_size: int = 96
-    learning_rate: float | None = None
-    weight_decay: float = 1e-2
-    warmup: float = 0.05
-    clip_norm: float = 3.0
-    precision: Precision = "auto"
-    seed: int = 0
-    workers: int | None = None
-    checkpoint_every: int = 0
-    log_every: int = 10
-    minutes: float | None = None
-    chunk: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2 or self.log_every < 1 or self.checkpoint_every < 0:
-            raise ValueError(
-                f"steps={self.steps}, batch_size={self.batch_size}, log_every={self.log_every}, "
-                f"checkpoint_every={self.checkpoint_every}: at least 1, 2, 1 and 0 are needed"
-            )
-        if self.minutes is not None and self.minutes <= 0:
-            raise ValueError(f"minutes={self.minutes} must be positive")
-
-
-def budget(steps: int | None, minutes: float | None, default: int) -> int:
-    """Steps to make: as many as asked for, else whatever fits into ``minutes``, else the default."""
-    if steps is not None:
-        return steps
-    return default if minutes is None else ENDLESS
-
-
-@dataclass(frozen=True)
-class FitResult:
-    """What came of a run.
-
-    Attributes:
-        steps: Steps made.
-        views: Views the encoder was trained on.
-        seconds: Wall-clock seconds of training, over all resumed parts.
-        stopped_by_clock: Whether ``minutes`` ended the run before ``steps`` did.
-        problems: Files that could not be read, each once; other tracks stood in for them.
-        collapse: When the run collapsed and what shows it, in words; None if it did not.
-        remarks: What was special about the crops, a sentence each: tracks that had to be lengthened, or that
-            have no partner.
-    """
-
-    steps: int
-    views: int
-    seconds: float
-    stopped_by_clock: bool
-    problems: tuple[Problem, ...]
-    collapse: str | None
-    remarks: tuple[str, ...] = ()
+_logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -110,12 +37,22 @@ def fit(
     out: str | os.PathLike[str],
     resume: bool = False,
     progress: bool = True,
+    watch: str | os.PathLike[str] | Corpus | None = None,
+    watch_every: int = 100,
     **recipe: Any,
 ) -> FitResult:
     """Trains a pretext on the training split of a corpus.
 
-    The run directory gets ``metrics.csv``, TensorBoard events, ``last.ckpt``, and at the end
-    ``encoder.safetensors`` with ``encoder.json``.
+    The run directory gets ``metrics.csv``, TensorBoard events, ``last.ckpt`` with the one before it,
+    ``previous.ckpt``, and at the end ``encoder.safetensors`` with ``encoder.json``.
+
+    A run that was killed, at whatever moment, and is resumed with as many processes ends with the same
+    weights, optimiser and metrics as one that was not, bit by bit on a CPU (but for ``minutes``). SIGTERM and
+    Ctrl-C, and under SLURM SIGUSR1 (``#SBATCH --signal=USR1@60``, which also puts the job back into the
+    queue), end a run after the step that it is at, with a checkpoint.
+
+    Several processes train as one does on the whole batch: start the same script with ``torchrun``, with
+    ``srun``, or pass ``devices``. Every process gets its share of ``batch_size``; the first one writes.
 
     Args:
         pretext: What to train; its encoder says the sample rate.
@@ -126,18 +63,27 @@ def fit(
         out: Run directory.
         resume: Continue from ``last.ckpt`` if there is one.
         progress: Show a progress bar.
+        watch: A corpus with labels, whose nearest neighbours show in ``watch.csv`` and TensorBoard what the
+            encoder has learned so far; the run itself is not changed by it.
+        watch_every: Steps between two looks.
         **recipe: Other fields of :class:`Recipe`.
 
     Raises:
+        CheckpointError: If the run is to be resumed, and all of its checkpoints are damaged.
         CorpusError: If the corpus cannot be used, or lacks what the pretext or the views need: groups, stems.
         FileExistsError: If ``out`` holds a run and ``resume`` is false.
-        FloatingPointError: If the loss stops being finite; the last checkpoint is kept.
+        FloatingPointError: If the loss or the gradient stops being finite, or the gradient explodes; what is
+            known about it stands in ``divergence.json``, and the last checkpoint is kept.
+        OSError: If the last checkpoint cannot be written; without others, the run goes on.
+        SystemExit: After SIGTERM and SIGUSR1, with 128 + their number.
         TypeError: If ``chunk`` is given and the pretext cannot be trained in chunks.
     """
     from mvssl.training.lightning import train
+    from mvssl.training.processes import launched
 
     keep_freed_memory()
     settings = Recipe(steps=steps, **recipe)
+    processes = launched(settings.devices)
     if settings.chunk is not None:
         require_chunks(pretext, settings.chunk)
     encoder: Any = pretext.encoder
@@ -150,22 +96,40 @@ def fit(
     remarked = remarks(corpus, view_chain.sampler)
     if hasattr(encoder, "frontend"):
         view_chain.bind(encoder.frontend)
-    folder = prepare_run(Path(out), CHECKPOINT, resume)
-
+    probe = None
+    if watch is not None:
+        watched = open_corpus(watch, min_seconds=encoder.seconds)
+        probe = OnlineProbe(watched, watch_every, encoder.seconds, encoder.sample_rate)
+    folder = prepare_run(Path(out), has_checkpoint(Path(out)), resume)
     workers = default_workers(default_device()) if settings.workers is None else settings.workers
 
-    def batches(start_step: int) -> Iterator[Batch]:
+    def batches(start: int) -> Iterator[Batch]:
         return iter(
             loader(
-                corpus, view_chain, settings.batch_size, steps=settings.steps, start_step=start_step,
-                seed=settings.seed, sample_rate=encoder.sample_rate, workers=workers,
+                corpus, view_chain, settings.batch_size, steps=settings.steps * settings.accumulate,
+                start_step=start, seed=settings.seed, sample_rate=encoder.sample_rate, workers=workers,
+                rank=processes.rank, processes=processes.size,
             )
         )  # fmt: skip
 
-    result = train(pretext, batches, view_chain, settings, folder, progress=progress)
-    save_encoder(pretext.encoder, folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
+    if settings.scale_lr:
+        remarked = (*remarked, _said(settings, pretext))
+    result = train(
+        pretext, batches, view_chain, settings, folder, processes, names=corpus.paths, probe=probe,
+        progress=progress,
+    )  # fmt: skip
+    if processes.rank == 0:
+        save_encoder(pretext.encoder, folder, sample_rate=encoder.sample_rate, embed_dim=encoder.embed_dim)
     problems = tuple(dict.fromkeys((*corpus.problems, *result.problems)))
     return replace(result, problems=problems, remarks=remarked)
+
+
+def _said(settings: Recipe, pretext: Pretext) -> str:
+    """Tells the learning rate that came of scaling."""
+    rate, tracks = settings.peak(pretext.learning_rate), settings.batch_size * settings.accumulate
+    sentence = f"the learning rate was scaled by {tracks} tracks per step / 256, to {rate:g}"
+    _logger.warning(sentence)
+    return sentence
 
 
 def pretrain(
@@ -186,9 +150,19 @@ def pretrain(
     learning_rate: float | None = None,
     checkpoint_every: int = 200,
     minutes: float | None = None,
-    precision: Precision = "auto",
+    precision: TrainingPrecision = "auto",
     workers: int | None = None,
     chunk: int | None = None,
+    accumulate: int = 1,
+    optimiser: Optimiser = "adamw",
+    weight_decay: float = 1e-2,
+    layer_decay: float | None = None,
+    scale_lr: bool = False,
+    compile: bool = False,
+    on_divergence: OnDivergence = "stop",
+    devices: int = 1,
+    watch: str | None = None,
+    watch_every: int = 100,
 ) -> FitResult:
     """Pre-trains one encoder and leaves ``encoder.safetensors`` and ``encoder.json``.
 
@@ -210,9 +184,20 @@ def pretrain(
         learning_rate: Peak of the learning rate; by default the pretext's own.
         checkpoint_every: Steps between checkpoints.
         minutes: Stop by the clock; the result then varies with the speed of the machine.
-        precision: Of the encoder: auto, fp32 or bf16.
+        precision: Of the encoder: auto, fp32, bf16, or on GPUs fp16.
         workers: Processes that read audio; by default none on a CPU-only machine.
         chunk: Most tracks that are encoded at a time; by default the whole batch.
+        accumulate: Batches whose gradients are averaged for a step; losses compare tracks of one batch only,
+            unlike with chunk.
+        optimiser: adamw, lars or sgd; the latter two need a learning rate.
+        weight_decay: Of matrices and kernels.
+        layer_decay: Factor on the learning rate from each layer of the encoder to the one before it.
+        scale_lr: Multiply the learning rate by tracks per step / 256.
+        compile: Compile the encoder, which takes minutes.
+        on_divergence: Stop, or skip the step.
+        devices: Processes on this machine; with torchrun or srun, they say.
+        watch: Corpus with labels whose nearest neighbours are looked at now and then.
+        watch_every: Steps between two looks.
 
     Raises:
         ValueError: If an argument is wrong, or the encoder lacks what the pretext requires.
@@ -230,10 +215,14 @@ def pretrain(
     result = fit(
         model, data, crops, steps=budget(steps, minutes, default=600), out=folder, resume=resume,
         batch_size=batch_size, learning_rate=learning_rate, checkpoint_every=checkpoint_every,
-        minutes=minutes, seed=seed, precision=precision, workers=workers, chunk=chunk,
+        minutes=minutes, seed=seed, precision=precision, workers=workers, chunk=chunk, accumulate=accumulate,
+        optimiser=optimiser, weight_decay=weight_decay, layer_decay=layer_decay, scale_lr=scale_lr,
+        compile=compile, on_divergence=on_divergence, devices=devices, watch=watch, watch_every=watch_every,
     )  # fmt: skip
+    if rank() > 0:
+        return result
     write_text(folder / "config.yaml", yaml.safe_dump({**arguments, "views": views}, sort_keys=False))
     write_json(folder / "environment.json", {**environment(), "seconds": result.seconds})
     for problem in result.problems:
-        logging.getLogger(__name__).warning("left out %s: %s", problem.path, problem.reason)
+        _logger.warning("left out %s: %s", problem.path, problem.reason)
     return result

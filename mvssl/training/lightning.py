@@ -1,62 +1,121 @@
-"""The one module that imports Lightning: a thin LightningModule and the callback that watches it."""
+"""The thin LightningModule around a pretext, and the loop that trains it."""
 
 import logging
-import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.warnings import PossibleUserWarning
-from tqdm import tqdm
+from torch import Tensor
 
-from mvssl.data import Batch, Problem
-from mvssl.device import default_device, uses_bf16
+from mvssl.data import Batch
+from mvssl.device import autocast_type, default_device
+from mvssl.distributed import convert_batch_norms, rank, total
 from mvssl.encoders.disk import IN_CHECKPOINT, describe_encoder
-from mvssl.optim import adamw, warmup_cosine
-from mvssl.pretext import CollapseMonitor, Pretext, PretextOutput, forward_in_chunks
-from mvssl.training.fit import CHECKPOINT, ENDLESS, FitResult, Recipe
-from mvssl.training.log import RunLog
+from mvssl.optim import make_optimiser, warmup_cosine
+from mvssl.pretext import Pretext, PretextOutput, forward_in_chunks
+from mvssl.training.checkpoints import newest_checkpoint, read_checkpoint, save_checkpoint
+from mvssl.training.divergence import Buffers, Divergence, diagnosis, explain
+from mvssl.training.processes import Processes
+from mvssl.training.recipe import FitResult, Recipe
+from mvssl.training.showing import OnlineProbe
+from mvssl.training.signals import StopSignals, requeue, stop
+from mvssl.training.watcher import Watcher
 from mvssl.views import ViewChain
+
+_PRECISIONS = {None: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
 
 
 class PretextModule(pl.LightningModule):
-    """Makes views, computes the loss, sets the learning rate, calls ``after_step``."""
+    """Makes views, computes the loss, sets the learning rate, and looks out for divergence.
 
-    def __init__(self, pretext: Pretext, views: ViewChain, recipe: Recipe) -> None:
+    Args:
+        pretext: What is trained.
+        views: Makes its views.
+        recipe: How.
+        divergence: Judges each step.
+        names: Files of the corpus, by row.
+    """
+
+    def __init__(
+        self, pretext: Pretext, views: ViewChain, recipe: Recipe, divergence: Divergence, names: Sequence[str]
+    ) -> None:
         super().__init__()
         self.pretext, self.views, self.recipe = pretext, views, recipe
-        self.peak = pretext.learning_rate if recipe.learning_rate is None else recipe.learning_rate
+        self.divergence, self.names = divergence, names
+        self.peak = recipe.peak(pretext.learning_rate)
+        self.learning_rate = self.peak
         self.output: PretextOutput | None = None
-        self.gradient_norm = torch.tensor(0.0)
+        self.made: Sequence[Tensor] = ()
+        self.gradient_norm = 0.0
+        self.skipped = False
         self.watcher: Watcher
+        self._wrong: str | None = None
+        self._before: Buffers | None = None
 
-    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
-            group["lr"] = self.peak * warmup_cosine(self.watcher.share(self.global_step), self.recipe.warmup)
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        self._begin(index)
+        self.batch = batch
         with torch.autocast(self.device.type, enabled=False):
-            views = self.views(batch)
+            self.made = views = self.views(batch)
         known = {"groups": batch.groups} if self.pretext.needs_groups else {}
         if self.recipe.chunk is None:
             self.output = self.pretext(views, **known)
         else:
             self.output = forward_in_chunks(self.pretext, views, self.recipe.chunk, **known)
-        if not torch.isfinite(self.output.loss):
-            raise FloatingPointError(
-                f"the loss is {self.output.loss.item()} at step {self.global_step}, on tracks "
-                f"{batch.items[:8].tolist()}…: lower learning_rate={self.peak:g} "
-                f"or use precision='fp32'; the last checkpoint is kept"
-            )
+        if total([~torch.isfinite(self.output.loss.detach())])[0]:
+            self._wrong = f"the loss is {self.output.loss.item()}"
+            if self.recipe.on_divergence == "stop":
+                raise self._diverged(self._wrong)
         return self.output.loss
+
+    def _begin(self, index: int) -> None:
+        """What is done once for each step of the optimiser."""
+        if index % self.recipe.accumulate:
+            return
+        share = self.watcher.share(self.global_step)
+        self.learning_rate = self.peak * warmup_cosine(share, self.recipe.warmup)
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = self.learning_rate * group.get("share", 1.0)
+        self._wrong, self.skipped = None, False
+        if self.recipe.on_divergence == "skip":
+            self._before = Buffers(self.pretext)
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        self.gradient_norm = norm.item()
+        wrong = self._wrong or self.divergence.found(self.gradient_norm)
+        if wrong is None:
+            return
+        # Under fp16 gradients overflow until the loss is scaled well; that step is then no step anyway.
+        overflow = self._wrong is None and getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if not (overflow or self.recipe.on_divergence == "skip") or not self.divergence.skip():
+            raise self._diverged(wrong)
+        self.skipped = True
+        for parameter in parameters:
+            parameter.grad = None  # the optimiser leaves these alone, its moments included
+        if self._before is not None:
+            self._before.restore()
+
+    def _diverged(self, wrong: str) -> FloatingPointError:
+        assert self.output is not None
+        found = diagnosis(
+            wrong, self.global_step, type(self.pretext).__name__, self.batch, self.names, self.output,
+            learning_rate=self.learning_rate, gradient_norm=self.gradient_norm,
+        )  # fmt: skip
+        advice = f"lower learning_rate={self.peak:g} or use precision='fp32'"
+        if self.divergence.skipped:
+            advice = f"{self.divergence.skipped} steps were skipped before; {advice}"
+        return FloatingPointError(explain(found, self.watcher.folder, rank(), advice))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Says which encoder the weights are of, for :func:`mvssl.load_encoder`."""
@@ -64,102 +123,55 @@ class PretextModule(pl.LightningModule):
             checkpoint[IN_CHECKPOINT] = describe_encoder(self.pretext.encoder)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return adamw([self.pretext], self.peak, self.recipe.weight_decay)
-
-
-class Watcher(pl.Callback):
-    """Everything around a step: teacher, log, progress bar, checkpoints, clock."""
-
-    def __init__(self, folder: Path, recipe: Recipe, progress: bool) -> None:
-        self.folder, self.recipe, self.progress = folder, recipe, progress
-        self.problems: dict[Problem, None] = {}
-        self.monitor = CollapseMonitor()
-        self.views = 0
-        self.seconds = 0.0  # of training, over all resumed parts
-        self.finished = False
-
-    def on_train_start(self, trainer: pl.Trainer, module: PretextModule) -> None:  # type: ignore[override]
-        self.log = RunLog(self.folder, trainer.global_step)
-        self.mark, self.marked_views = time.perf_counter(), self.views
-        self.start = self.mark - self.seconds
-        module.watcher = self
-        self.bar = tqdm(
-            total=None if self.recipe.steps == ENDLESS else self.recipe.steps, initial=trainer.global_step,
-            unit="step", disable=not self.progress, desc=type(module.pretext).__name__, dynamic_ncols=True,
+        recipe = self.recipe
+        return make_optimiser(
+            recipe.optimiser, self.pretext, self.peak, recipe.weight_decay, layers=self.pretext.encoder,
+            layer_decay=recipe.layer_decay, fused=recipe.precision != "fp16",
         )  # fmt: skip
 
-    def on_train_batch_end(  # type: ignore[override]
-        self, trainer: pl.Trainer, module: PretextModule, outputs: Any, batch: Batch, index: int
-    ) -> None:
-        step = trainer.global_step
-        module.pretext.after_step(step - 1, round(step / self.share(step)))
-        self.seconds = time.perf_counter() - self.start
-        self.problems.update(dict.fromkeys(batch.problems))
-        self.views += len(batch) * len(batch.crops)
-        self.bar.update()
-        if step % self.recipe.log_every == 0 or step == self.recipe.steps:
-            self._log(step, module)
-        self.finished = self.share(step) >= 1
-        if self.finished:
-            trainer.should_stop = True
-        if self.finished or (self.recipe.checkpoint_every and step % self.recipe.checkpoint_every == 0):
-            self.save(trainer)
 
-    def share(self, step: int) -> float:
-        """Share of the run that is over after ``step`` steps."""
-        by_steps = step / self.recipe.steps
-        if self.recipe.minutes is None:
-            return by_steps
-        return max(by_steps, self.seconds / (60 * self.recipe.minutes))
+class Stream:
+    """Batches without a length: how long a run is, only ``max_steps`` and the clock decide.
 
-    def _log(self, step: int, module: PretextModule) -> None:
-        assert module.output is not None
-        now = time.perf_counter()
-        rate = (self.views - self.marked_views) / (now - self.mark)
-        self.mark, self.marked_views = now, self.views
-        output = module.output
-        row = {
-            "step": step, "views": self.views, "loss": output.loss.item(),
-            **{name: sign.item() for name, sign in output.health.items()},
-            "gradient_norm": module.gradient_norm.item(),
-            "learning_rate": module.optimizers().param_groups[0]["lr"],  # type: ignore[union-attr]
-            "views_per_second": rate,
-            **{name: value.item() for name, value in output.terms.items()},
-        }  # fmt: skip
-        self.log.write(row)
-        self.monitor.watch(step, row)
-        self.bar.set_postfix_str(f"loss {row['loss']:.3f}, {rate:.0f} views/s")
+    With a length, Lightning would count the batches of the part before a resume against it.
 
-    def save(self, trainer: pl.Trainer) -> None:
-        """Writes ``last.ckpt`` beside the old one, then replaces it."""
-        draft = self.folder / (CHECKPOINT + ".part")
-        trainer.save_checkpoint(draft)
-        os.replace(draft, self.folder / CHECKPOINT)
+    Attributes:
+        waited: Seconds that have been spent on waiting for batches.
+    """
 
-    def teardown(self, trainer: pl.Trainer, module: PretextModule, stage: str) -> None:  # type: ignore[override]
-        if hasattr(self, "bar"):
-            self.bar.close()
-            self.log.close()
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+        self.waited = 0.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to know of the part before it."""
-        problems = [(problem.path, problem.reason) for problem in self.problems]
-        return {
-            "views": self.views, "seconds": self.seconds, "finished": self.finished, "problems": problems,
-            "collapse": self.monitor.finding,
-        }  # fmt: skip
+    def __iter__(self) -> Iterator[Batch]:
+        while True:
+            begun = time.perf_counter()
+            batch = next(self._batches, None)
+            self.waited += time.perf_counter() - begun
+            if batch is None:
+                return
+            yield batch
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.views, self.seconds = state_dict["views"], state_dict["seconds"]
-        self.finished, self.monitor.finding = state_dict["finished"], state_dict["collapse"]
-        self.problems = {Problem(*pair): None for pair in state_dict["problems"]}
 
-    def result(self, steps: int) -> FitResult:
-        """What came of the run."""
-        return FitResult(
-            steps, self.views, self.seconds, stopped_by_clock=steps < self.recipe.steps,
-            problems=tuple(self.problems), collapse=self.monitor.finding,
-        )  # fmt: skip
+class _Checkpoints(TorchCheckpointIO):
+    """Lightning's hand in :mod:`mvssl.training.checkpoints`; what goes wrong, the watcher is told."""
+
+    def __init__(self, folder: Path, keep: bool) -> None:
+        self.folder, self.keep = folder, keep
+        self.watcher: Watcher
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        if self.watcher.not_saved is not None:
+            return  # its rows are not on the disk
+        try:
+            save_checkpoint(checkpoint, self.folder, keep=self.keep)
+        except OSError as error:
+            self.watcher.not_saved = error
+        else:
+            self.keep = True
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
 
 
 def train(
@@ -168,55 +180,73 @@ def train(
     views: ViewChain,
     recipe: Recipe,
     folder: Path,
+    processes: Processes,
     *,
+    names: Sequence[str],
+    probe: OnlineProbe | None,
     progress: bool,
 ) -> FitResult:
-    """Runs the loop, from ``last.ckpt`` if there is one. See :func:`mvssl.fit` for the user's side."""
-    checkpoint = folder / CHECKPOINT
-    module, watcher = PretextModule(pretext, views, recipe), Watcher(folder, recipe, progress)
-    pretext.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Runs the loop, from the last checkpoint if there is one. See :func:`mvssl.fit` for the user's side.
+
+    Args:
+        pretext: What to train.
+        batches: Makes the batches from one on, counted from 0.
+        views: Makes views of them.
+        recipe: How to train.
+        folder: Run directory.
+        processes: Those that train together.
+        names: Files of the corpus, by row.
+        probe: What looks at the encoder now and then.
+        progress: Show a progress bar.
+    """
     device = default_device()
-    saved = _checkpoint(checkpoint) if checkpoint.is_file() else None
+    precision = _PRECISIONS[autocast_type(recipe.precision, device)]
+    saved = newest_checkpoint(folder)
+    step = 0 if saved is None else saved[1]["global_step"]
+    stream = Stream(batches(step * recipe.accumulate))
+    divergence = Divergence(recipe.explosion, recipe.clip_norm)
+    signals = StopSignals(processes.slurm)
+    watcher = Watcher(folder, recipe, stream, signals, divergence, probe, progress)
     if saved is not None:
-        watcher.load_state_dict(saved["callbacks"][watcher.state_key])
-        if watcher.finished or saved["global_step"] >= recipe.steps:
-            return _finished(pretext, watcher, saved)
-    start = saved["global_step"] if saved is not None else 0
-    with _quiet():
+        watcher.load_state_dict(saved[1]["callbacks"][watcher.state_key])
+        if watcher.finished or step >= recipe.steps:
+            return _finished(pretext, watcher, saved[1])
+    if processes.size > 1:
+        convert_batch_norms(pretext)
+    pretext.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = PretextModule(pretext, views, recipe, divergence, names)
+    checkpoints = _Checkpoints(folder, keep=saved is None or saved[0].name == "last.ckpt")
+    checkpoints.watcher = watcher
+    arguments = processes.trainer_arguments(recipe.strategy, device)
+    arguments["plugins"] = [checkpoints, *arguments["plugins"]]
+    with _quiet(), signals, _compiled(pretext, recipe.compile):
         trainer = pl.Trainer(
-            accelerator=device.type, devices=1, max_steps=recipe.steps, max_epochs=-1,
-            precision="bf16-mixed" if uses_bf16(recipe.precision, device) else "32-true",
-            callbacks=[watcher], logger=False, enable_checkpointing=False, enable_progress_bar=False,
-            enable_model_summary=False, num_sanity_val_steps=0,
+            accelerator=device.type, max_steps=recipe.steps, max_epochs=-1, precision=precision,
+            accumulate_grad_batches=recipe.accumulate, callbacks=[watcher], logger=False,
+            enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+            num_sanity_val_steps=0, **arguments,
         )  # fmt: skip
-        stop = signal.getsignal(signal.SIGINT)
+        before = signal.getsignal(signal.SIGINT)
         try:
-            trainer.fit(
-                module, _Stream(batches(start)), ckpt_path=str(checkpoint) if saved is not None else None
-            )
+            trainer.fit(module, stream, ckpt_path=None if saved is None else str(saved[0]), weights_only=True)
+        except SIGTERMException:
+            pass  # one that came before training began; the watcher has made a step and saved it
         except SystemExit:
             # Lightning turns Ctrl-C into an exit and leaves it ignored; a notebook wants neither.
-            signal.signal(signal.SIGINT, stop)
+            signal.signal(signal.SIGINT, before)
             raise KeyboardInterrupt from None
+        finally:
+            watcher.close()
+    if watcher.not_saved is not None and (watcher.finished or signals.received):
+        raise OSError(
+            f"the last checkpoint could not be written at step {watcher.step}: {watcher.not_saved}; make "
+            f"room and start the same line again, with --resume true, from the one before in {folder}"
+        )
+    if signals.received:
+        if signals.received == getattr(signal, "SIGUSR1", None) and rank() == 0:
+            requeue()
+        raise stop(signals.received, watcher.step, folder)
     return watcher.result(trainer.global_step)
-
-
-class _Stream:
-    """Batches without a length: how long a run is, only ``max_steps`` and the clock decide.
-
-    With a length, Lightning would count the batches of the part before a resume against it.
-    """
-
-    def __init__(self, batches: Iterator[Batch]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._batches
-
-
-def _checkpoint(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return content
 
 
 def _finished(pretext: Pretext, watcher: Watcher, content: dict[str, Any]) -> FitResult:
@@ -227,6 +257,18 @@ def _finished(pretext: Pretext, watcher: Watcher, content: dict[str, Any]) -> Fi
         {name[len(prefix) :]: value for name, value in weights if name.startswith(prefix)}
     )
     return watcher.result(content["global_step"])
+
+
+@contextmanager
+def _compiled(pretext: Pretext, wanted: bool) -> Iterator[None]:
+    """The encoder compiled for as long as it is trained."""
+    if wanted:
+        pretext.encoder.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        if wanted:
+            pretext.encoder._compiled_call_impl = None
 
 
 @contextmanager

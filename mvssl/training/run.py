@@ -10,14 +10,19 @@ from typing import Any
 PACKAGES = ("mvssl", "torch", "torchaudio", "pytorch-lightning", "numpy", "scipy", "soundfile", "soxr")
 
 
-def prepare_run(folder: Path, marker: str, resume: bool) -> Path:
+def prepare_run(folder: Path, begun: bool, resume: bool) -> Path:
     """Creates a run directory.
 
+    Args:
+        folder: Where it is to be.
+        begun: Whether it already holds a run.
+        resume: Whether that run is to go on.
+
     Raises:
-        FileExistsError: If it already holds ``marker`` and is not to be resumed: nothing is overwritten.
+        FileExistsError: If it holds a run that is not to be resumed: nothing is overwritten.
     """
-    if (folder / marker).exists() and not resume:
-        raise FileExistsError(f"{folder} already holds a run ({marker}): pass --resume true or another --out")
+    if begun and not resume:
+        raise FileExistsError(f"{folder} already holds a run: pass --resume true or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -25,7 +30,7 @@ def prepare_run(folder: Path, marker: str, resume: bool) -> Path:
 def write_text(path: Path, text: str) -> None:
     """Writes a file in one piece: a kill leaves the old one or the new one."""
     draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8")
+    draft.write_text(text, encoding="utf-8", newline="")
     os.replace(draft, path)
 
 

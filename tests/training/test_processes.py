@@ -1,0 +1,104 @@
+"""Several processes of ``fit`` are one process on the whole batch."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+import mvssl
+from mvssl.data import loader, open_corpus
+from mvssl.encoders import ResNet
+from mvssl.pretext import create_pretext, list_pretexts
+from mvssl.training import read_metrics
+from mvssl.training.processes import launched
+from mvssl.views import chain
+
+TIMES = {"views_per_second", "data_share"}
+
+
+def fitted(names, corpus, folder):
+    """Weights and result of a short run of each pretext, on as many processes as there are."""
+    size = dist.get_world_size()
+    rank = dist.get_rank()
+    if size > 1:
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+        os.environ.update({name: str(number) for name, number in numbers.items()})
+        os.environ.update(TORCHELASTIC_RUN_ID="test", MASTER_ADDR="localhost", MASTER_PORT="1")
+    found = {}
+    for name in names:
+        torch.manual_seed(0)
+        frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+        encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+        pretext = create_pretext(name, encoder)
+        result = mvssl.fit(
+            pretext, corpus, "light", steps=3, batch_size=12, out=folder / name / str(size), progress=False,
+            log_every=1, precision="fp32", optimiser="sgd", learning_rate=0.02, show_every=0,
+            checkpoint_every=2,
+        )  # fmt: skip
+        found[name] = pretext.state_dict(), (result.steps, result.views)
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(music, on_processes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    corpus = open_corpus(music, min_seconds=1.0)
+    corpus = replace(corpus, groups=np.array([f"artist {n % 7}" for n in range(len(corpus))]))
+    names = list_pretexts()
+    (alone,) = on_processes(fitted, 1, names, corpus, folder)
+    return folder, alone, on_processes(fitted, 2, names, corpus, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_pretexts())
+def test_two_processes_are_one(name, runs):
+    folder, alone, (first, second) = runs
+    assert first[name][1] == second[name][1] == alone[name][1] == (3, 3 * 12 * 2)
+    for key, value in alone[name][0].items():
+        assert torch.equal(first[name][0][key], second[name][0][key]), key
+        torch.testing.assert_close(first[name][0][key], value, rtol=2e-3, atol=1e-5, msg=key)
+    rows = read_metrics(folder / name / "1")
+    together = read_metrics(folder / name / "2")
+    for row, other in zip(rows, together, strict=True):
+        assert row.keys() == other.keys()
+        for column in row.keys() - TIMES:
+            assert other[column] == pytest.approx(row[column], rel=5e-3, abs=1e-4), column
+    assert (folder / name / "2" / "last.ckpt").is_file()
+    assert (folder / name / "2" / "previous.ckpt").is_file()
+    assert len(list((folder / name / "2").glob("events.*"))) == 1  # the first process writes, and only it
+
+
+def test_processes_share_the_rows_of_the_same_batches(music):
+    views = chain("crops", 1.0)
+    arguments = {"batch_size": 6, "steps": 3, "workers": 0}
+    whole = list(loader(music, views, **arguments))
+    parts = [list(loader(music, views, **arguments, rank=rank, processes=3)) for rank in range(3)]
+    for batch, *shares in zip(whole, *parts, strict=True):
+        assert torch.equal(batch.items, torch.cat([share.items for share in shares]))
+        assert np.array_equal(batch.keys, np.concatenate([share.keys for share in shares]))
+        for view, crops in enumerate(batch.crops):
+            assert torch.equal(crops, torch.cat([share.crops[view] for share in shares]))
+    with pytest.raises(ValueError, match="batch_size=6 tracks cannot be shared out to process 0 of 4"):
+        loader(music, views, **arguments, rank=0, processes=4)
+
+
+def test_what_torchrun_and_srun_say(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "TORCHELASTIC"))]:
+        monkeypatch.delenv(name)
+    assert (launched().rank, launched().size) == (0, 1)
+    assert (launched(2).size, launched(2).here) == (2, 2)
+    for name, value in {"NTASKS": 4, "NTASKS_PER_NODE": 2, "NNODES": 2, "PROCID": 3}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    slurm = launched()
+    assert (slurm.rank, slurm.size, slurm.here, slurm.slurm) == (3, 4, 2, True)
+    told = {"TORCHELASTIC_RUN_ID": "x", "RANK": 5, "WORLD_SIZE": 6, "LOCAL_WORLD_SIZE": 3, "LOCAL_RANK": 2}
+    for name, value in told.items():
+        monkeypatch.setenv(name, str(value))
+    torchrun = launched()
+    assert (torchrun.rank, torchrun.size, torchrun.here, torchrun.slurm) == (5, 6, 3, False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(ValueError, match="6 processes with 4 on this machine"):
+        launched()

@@ -103,8 +103,8 @@ def _require(remote: Remote, path: Path) -> None:
     if found != remote.checksum:
         path.unlink()
         raise CorpusError(
-            f"{remote.url} is another file than published, or was damaged on its way: its checksum is {found} "
-            f"instead of {remote.checksum}; it was removed, so that the same command fetches it anew"
+            f"{remote.url} is another file than published, or was damaged on its way: its checksum is "
+            f"{found} instead of {remote.checksum}; it was removed, so that the same command fetches it anew"
         )
 
 
@@ -125,17 +125,10 @@ def _transfer(remote: Remote, part: Path, progress: bool) -> None:
             length = answer.headers.get("Content-Length")
             total = None if length is None else have + int(length)
             _require_room(part.parent, (total or 0) - have, remote)
-            with (
-                part.open("ab" if have else "wb") as file,
-                tqdm(
-                    desc=remote.file,
-                    initial=have,
-                    total=total,
-                    unit="B",
-                    unit_scale=True,
-                    disable=not progress,
-                ) as bar,
-            ):
+            bar = tqdm(
+                desc=remote.file, initial=have, total=total, unit="B", unit_scale=True, disable=not progress
+            )
+            with part.open("ab" if have else "wb") as file, bar:
                 for block in _blocks(answer):
                     file.write(block)
                     bar.update(len(block))

@@ -1,6 +1,7 @@
 """What ``mvssl data`` does: lists, describes, downloads, verifies and prepares corpora."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mvssl.data.corpus import corpora
@@ -95,16 +96,19 @@ def verify_corpora(sources: Sequence[str], record: bool = False) -> tuple[str, b
     return "\n".join(map(str, found)), not any(verification.bad for verification in found)
 
 
-def prepare_corpus(source: str, out: str, sample_rate: int = 16_000) -> tuple[str, bool]:
+def prepare_corpus(source: str, out: str | None = None, sample_rate: int = 16_000) -> tuple[str, bool]:
     """Decodes a corpus once, so that it is read faster from then on.
 
     Args:
         source: Name of a corpus, folder or manifest.
-        out: Folder for the new files.
+        out: Folder for the new files; by default in ``prepared`` in the folder of all corpora, by the name of
+            the corpus and the rate.
         sample_rate: In Hz.
     """
     corpus = open_corpus(source, check="full", progress=True)
-    return f"{prepare(corpus, out, sample_rate, progress=True)!r} in {out}", True
+    name = corpus.name.partition(":")[0]
+    folder = data_folder() / "prepared" / f"{name}-{sample_rate}" if out is None else Path(out)
+    return f"{prepare(corpus, folder, sample_rate, progress=True)!r} in {folder}", True
 
 
 ACTIONS: dict[str, Callable[..., tuple[str, bool]]] = {

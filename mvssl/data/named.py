@@ -309,6 +309,6 @@ def named(name: str) -> NamedCorpus:
 
 
 def named_corpora() -> list[NamedCorpus]:
-    """All registered published corpora."""
-    targets: list[Any] = [corpora.entry(name).target for name in corpora.names()]
+    """All registered published corpora, by name."""
+    targets: list[Any] = [corpora.entry(name).target for name in sorted(corpora.names())]
     return [target for target in targets if isinstance(target, NamedCorpus)]

@@ -91,6 +91,14 @@ def test_another_file_than_published_is_removed(server, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_file_that_is_there_already_is_not_taken_for_it(server, tmp_path):
+    (tmp_path / "audio.bin").write_bytes(b"of somebody else")
+    with pytest.raises(CorpusError, match=r"audio\.bin is not the published file .* remove it"):
+        fetch(server.remote("audio.bin", CONTENT), tmp_path)
+    assert (tmp_path / "audio.bin").read_bytes() == b"of somebody else"
+    assert not server.asked
+
+
 def test_what_the_server_answers_is_told(server, tmp_path):
     gone = replace(server.remote("audio.bin", CONTENT), url=f"http://127.0.0.1:{server.server_port}/gone")
     with pytest.raises(CorpusError, match="/gone: the server answers 404"):

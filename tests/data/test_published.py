@@ -6,12 +6,14 @@ from collections import Counter
 import layouts
 import numpy as np
 import pytest
+import soundfile
 
 from mvssl.data import CorpusError, corpora, open_corpus
 from mvssl.data.labels import KEYS
 from mvssl.data.named import named, named_corpora
 from mvssl.data.published.gtzan import filtered_splits
 from mvssl.data.published.mtat import TOP_50
+from mvssl.evaluation import evaluate
 
 NAMES = [corpus.name for corpus in named_corpora()]
 LEAKY = {"mtat", "mtat_tagged", "emomusic"}
@@ -311,3 +313,18 @@ def test_artist20_splits_by_album(miniature):
     assert Counter(albums.values()) == {"train": 6, "valid": 2, "test": 4}
     assert [problem.reason for problem in corpus.problems] == ["its artist has less than three albums"]
     assert corpus.vocabulary == ("aerosmith", "beatles")
+
+
+# From end to end
+
+
+def test_an_encoder_is_judged_on_a_corpus_by_its_name(encoder, tmp_path):
+    layouts.gtzan(tmp_path)
+    for number, path in enumerate(sorted(tmp_path.rglob("*.wav"))):
+        if "jazz" not in path.name:
+            audio = 0.1 * np.random.default_rng(number).standard_normal(9_600)
+            soundfile.write(path, audio, 8_000)
+    result = evaluate(encoder, f"gtzan@{tmp_path}:genre", fractions=(1.0,), repeats=1)
+    assert result.corpus.name == "gtzan:genre"
+    assert result.corpus.vocabulary == ("blues", "rock")
+    assert len(result.truth) == 4

@@ -100,8 +100,8 @@ def fetch(remote: Remote, folder: Path, progress: bool = False) -> Path:
     if wrong:
         part.unlink()
         raise CorpusError(
-            f"{remote.url} is not the published file, or was damaged on its way ({wrong}); it was removed, so "
-            "that the same command fetches it anew"
+            f"{remote.url} is not the published file, or was damaged on its way ({wrong}); it was removed, "
+            "so that the same command fetches it anew"
         )
     os.replace(part, target)
     return target

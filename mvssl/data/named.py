@@ -223,7 +223,14 @@ class NamedCorpus:
             CorpusError: If the files are not there, with instructions, or not as they were published.
         """
         chosen, place = self.field(field), self.place(root)
-        listed = sorted(self.list_tracks(place, chosen), key=lambda track: track.path)
+        try:
+            listed = sorted(self.list_tracks(place, chosen), key=lambda track: track.path)
+        except CorpusError:
+            raise
+        except (LookupError, ValueError) as error:
+            raise CorpusError(
+                f"{place.root}: the tables of {self.name} are not as they were published ({error!r})"
+            ) from error
         if chosen.task in ("key", "regression"):  # every row needs a target there
             listed = [_needing_a_label(track, chosen) for track in listed]
         problems = tuple(Problem(track.path, track.fault, known=True) for track in listed if track.fault)

@@ -182,6 +182,14 @@ def test_mtat_of_another_origin_is_refused(tmp_path):
         open_corpus("mtat", root=tmp_path)
 
 
+def test_damaged_tables_are_no_riddle(tmp_path):
+    layouts.mtg_jamendo(tmp_path)
+    table = tmp_path / "data/splits/split-0/autotagging_top50tags-test.tsv"
+    table.write_text(table.read_text() + "track_9\tartist_9\n")
+    with pytest.raises(CorpusError, match="the tables of mtg_jamendo are not as they were published"):
+        open_corpus("mtg_jamendo", root=tmp_path)
+
+
 def test_gtzan_follows_the_fault_filtered_lists(miniature):
     splits = filtered_splits()
     assert Counter(splits.values()) == {"train": 443, "valid": 197, "test": 290}

@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from inspect import getdoc
+from inspect import getdoc, signature
 from typing import Any
 
 from mvssl.registry import Registry
@@ -16,6 +16,7 @@ SUBCOMMANDS = {
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "inspect": "Look into a pre-trained encoder: robustness, retrieval, geometry, layers, causes.",
     "views": "Write views of one file, to listen to and to look at.",
+    "data": "Published corpora: list, info, download, verify, prepare.",
     "list": "List what is registered: pretexts, encoders, view chains, probes, protocols, corpora, …",
 }
 
@@ -62,6 +63,24 @@ def list_names(kind: str = "pretexts") -> None:
         print(f"{name:16} {entry.summary}{f' [{entry.paper}]' if entry.paper else ''}")
 
 
+def _add_data_actions(parser: Any) -> None:
+    """Adds what stands behind ``mvssl data``."""
+    from jsonargparse import ArgumentParser
+
+    from mvssl.data.commands import ACTIONS
+
+    actions = parser.add_subcommands(required=True)
+    for name, function in ACTIONS.items():
+        summary = getdoc(function) or ""
+        action = ArgumentParser(description=summary.split("\n\n")[0])
+        if "sources" in signature(function).parameters:
+            action.add_argument(
+                "sources", nargs="+", help="Names of corpora; NAME@FOLDER if not in MVSSL_DATA."
+            )
+        action.add_function_arguments(function, as_positional=True, skip={"sources"})
+        actions.add_subcommand(name, action, help=summary.splitlines()[0])
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line.
 
@@ -72,6 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from mvssl import __version__
     from mvssl.compare import compare, merged_report
+    from mvssl.data.commands import run_action
     from mvssl.distributed import rank
     from mvssl.evaluation.files import evaluate_files
     from mvssl.evaluation.inspection import inspect_files
@@ -98,6 +118,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     reporter.add_argument("--out", default="mvssl-report", help="Folder for the report.")
     commands.add_subcommand("report", reporter, help=SUBCOMMANDS["report"])
     functions["report"] = merged_report
+    data = ArgumentParser(description=SUBCOMMANDS["data"])
+    commands.add_subcommand("data", data, help=SUBCOMMANDS["data"])
+    _add_data_actions(data)
     lister = ArgumentParser(description=SUBCOMMANDS["list"])
     kinds = [
         "pretexts",
@@ -131,6 +154,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     print(f"{chosen['out']}: {made}")
             elif given.subcommand == "evaluate":
                 print(*evaluate_files(**chosen), sep="\n\n")
+            elif given.subcommand == "data":
+                report, is_well = run_action(chosen["subcommand"], chosen[chosen["subcommand"]])
+                print(report)
+                if not is_well:
+                    raise SystemExit(1)
             else:
                 print(functions[given.subcommand](**chosen))
     except (ValueError, OSError, ImportError, FloatingPointError) as error:

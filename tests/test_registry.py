@@ -1,3 +1,4 @@
+import builtins
 import warnings
 
 import pytest
@@ -121,3 +122,15 @@ def test_a_plugin_cannot_replace_an_entry(install):
     install("some.fruit", [Plugin(registry, "fig")])
     with pytest.warns(UserWarning, match="already registered"):
         assert registry.entry("fig").target is list
+
+
+def test_the_modules_of_a_package_are_imported_on_the_first_look_up(tmp_path, monkeypatch):
+    (tmp_path / "orchard").mkdir()
+    (tmp_path / "orchard" / "__init__.py").touch()
+    (tmp_path / "orchard" / "pear.py").write_text("import builtins\nbuiltins.pears = 'ripe'\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "pears", "green", raising=False)
+    registry = Registry("fruit", package="orchard")
+    assert builtins.pears == "green"
+    assert registry.names() == []
+    assert builtins.pears == "ripe"

@@ -7,12 +7,15 @@ artists on one side. What a batch holds depends on a seed, never on the number o
 from mvssl.data.batches import Batch, loader
 from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.crops import remarks
+from mvssl.data.fetching import download
 from mvssl.data.listing import SPLITS, CorpusError
+from mvssl.data.named import NamedCorpus, named
 from mvssl.data.opening import open_corpus
 from mvssl.data.prepare import prepare
 from mvssl.data.reader import AudioFileError, AudioInfo, Reader
 from mvssl.data.reading import AudioReader, probe, read_audio
 from mvssl.data.synthetic import synthetic
+from mvssl.data.verifying import verify
 
 __all__ = [
     "SPLITS",
@@ -22,14 +25,18 @@ __all__ = [
     "Batch",
     "Corpus",
     "CorpusError",
+    "NamedCorpus",
     "Problem",
     "Reader",
     "corpora",
+    "download",
     "loader",
+    "named",
     "open_corpus",
     "prepare",
     "probe",
     "read_audio",
     "remarks",
     "synthetic",
+    "verify",
 ]

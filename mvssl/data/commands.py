@@ -1,6 +1,7 @@
 """What ``mvssl data`` does: lists, describes, downloads, verifies and prepares corpora."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mvssl.data.corpus import corpora
@@ -16,14 +17,21 @@ def list_corpora() -> tuple[str, bool]:
     lines = [f"Published corpora are looked for in {data_folder()} (MVSSL_DATA chooses another folder).", ""]
     published = named_corpora()
     for corpus in published:
-        here = "here" if corpus.root().is_dir() else "can be downloaded" if corpus.remotes else ""
         fields = [field.name for field in corpus.fields]
-        more = ", …" if len(fields) > 4 else ""
-        lines.append(f"{corpus.name:15} {_size(corpus):34} {', '.join(fields[:4])}{more}  {here}".rstrip())
+        shown = ", ".join(fields[:4]) + (", …" if len(fields) > 4 else "")
+        lines.append(f"{corpus.name:15} {_size(corpus):34} {shown:42} {_state(corpus)}".rstrip())
     for name in corpora.names():
         if name not in {corpus.name for corpus in published}:
             lines.append(f"{name:15} {corpora.entry(name).summary}")
     return "\n".join(lines), True
+
+
+def _state(corpus: NamedCorpus) -> str:
+    if corpus.root().is_dir():
+        return "here"
+    if corpus.remotes:
+        return "annotations can be downloaded" if corpus.audio_by_hand else "can be downloaded"
+    return "to be fetched by hand"
 
 
 def _size(corpus: NamedCorpus) -> str:
@@ -36,7 +44,11 @@ def _size(corpus: NamedCorpus) -> str:
 
 
 def describe(sources: Sequence[str]) -> tuple[str, bool]:
-    """What is known of published corpora, whether they are here, and how to get them."""
+    """What is known of published corpora, whether they are here, and how to get them.
+
+    Args:
+        sources: Names of corpora, with the folder behind an ``@`` if it is not in ``$MVSSL_DATA``.
+    """
     return "\n\n".join(_description(source) for source in sources), True
 
 
@@ -64,20 +76,39 @@ def _field(field: Field) -> str:
 
 
 def download_corpora(sources: Sequence[str], keep_archives: bool = False) -> tuple[str, bool]:
-    """Downloads published corpora, as far as their licences and hosts allow it."""
+    """Downloads published corpora, as far as their licences and hosts allow it.
+
+    Args:
+        sources: As for :func:`describe`.
+        keep_archives: Whether archives stay after they were unpacked.
+    """
     return "\n\n".join(download(source, keep_archives, progress=True) for source in sources), True
 
 
 def verify_corpora(sources: Sequence[str], record: bool = False) -> tuple[str, bool]:
-    """Decodes all files of corpora and compares checksums; false if any file is bad."""
+    """Decodes all files of corpora and compares checksums; the exit status is 1 if any file is bad.
+
+    Args:
+        sources: Names of corpora, folders or manifests.
+        record: Whether to write the checksums of all good files beside them, to be compared later.
+    """
     found = [verify(source, record, progress=True) for source in sources]
     return "\n".join(map(str, found)), not any(verification.bad for verification in found)
 
 
-def prepare_corpus(source: str, out: str, sample_rate: int = 16_000) -> tuple[str, bool]:
-    """Decodes a corpus once, for faster reading."""
+def prepare_corpus(source: str, out: str | None = None, sample_rate: int = 16_000) -> tuple[str, bool]:
+    """Decodes a corpus once, so that it is read faster from then on.
+
+    Args:
+        source: Name of a corpus, folder or manifest.
+        out: Folder for the new files; by default in ``prepared`` in the folder of all corpora, by the name of
+            the corpus and the rate.
+        sample_rate: In Hz.
+    """
     corpus = open_corpus(source, check="full", progress=True)
-    return f"{prepare(corpus, out, sample_rate, progress=True)!r} in {out}", True
+    name = corpus.name.partition(":")[0]
+    folder = data_folder() / "prepared" / f"{name}-{sample_rate}" if out is None else Path(out)
+    return f"{prepare(corpus, folder, sample_rate, progress=True)!r} in {folder}", True
 
 
 ACTIONS: dict[str, Callable[..., tuple[str, bool]]] = {

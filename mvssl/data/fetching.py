@@ -89,23 +89,28 @@ def fetch(remote: Remote, folder: Path, progress: bool = False) -> Path:
     """
     target = folder / remote.file
     part = target.with_name(target.name + ".part")
-    if not target.is_file():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _transfer(remote, part, progress)
-        _require(remote, part)
-        os.replace(part, target)
+    if target.is_file():
+        wrong = _wrong_checksum(remote, target)
+        if wrong:
+            raise CorpusError(f"{target} is not the published file ({wrong}); remove it to have it fetched")
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _transfer(remote, part, progress)
+    wrong = _wrong_checksum(remote, part)
+    if wrong:
+        part.unlink()
+        raise CorpusError(
+            f"{remote.url} is not the published file, or was damaged on its way ({wrong}); it was removed, "
+            "so that the same command fetches it anew"
+        )
+    os.replace(part, target)
     return target
 
 
-def _require(remote: Remote, path: Path) -> None:
-    """Removes a file that is not the published one, and says so."""
+def _wrong_checksum(remote: Remote, path: Path) -> str:
+    """What is wrong with the checksum of a file; empty if nothing is, or if none was published."""
     found = checksum(path, remote.checksum) if remote.checksum else ""
-    if found != remote.checksum:
-        path.unlink()
-        raise CorpusError(
-            f"{remote.url} is another file than published, or was damaged on its way: its checksum is {found} "
-            f"instead of {remote.checksum}; it was removed, so that the same command fetches it anew"
-        )
+    return "" if found == remote.checksum else f"its checksum is {found} instead of {remote.checksum}"
 
 
 def checksum(path: Path, like: str) -> str:
@@ -125,17 +130,10 @@ def _transfer(remote: Remote, part: Path, progress: bool) -> None:
             length = answer.headers.get("Content-Length")
             total = None if length is None else have + int(length)
             _require_room(part.parent, (total or 0) - have, remote)
-            with (
-                part.open("ab" if have else "wb") as file,
-                tqdm(
-                    desc=remote.file,
-                    initial=have,
-                    total=total,
-                    unit="B",
-                    unit_scale=True,
-                    disable=not progress,
-                ) as bar,
-            ):
+            bar = tqdm(
+                desc=remote.file, initial=have, total=total, unit="B", unit_scale=True, disable=not progress
+            )
+            with part.open("ab" if have else "wb") as file, bar:
                 for block in _blocks(answer):
                     file.write(block)
                     bar.update(len(block))

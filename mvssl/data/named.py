@@ -143,6 +143,7 @@ class NamedCorpus:
         instructions: What to fetch, from where, and where to put it.
         list_tracks: Lists all tracks with the labels of one field.
         remotes: What ``mvssl data download`` fetches.
+        audio_by_hand: Whether that is without the audio.
         checksums: Published checksums of single audio files by path, where the corpus has them.
         known_faults: What is wrong with the published files, a line each.
         folder: Below the folder of all corpora; by default the name.
@@ -161,6 +162,7 @@ class NamedCorpus:
     list_tracks: Callable[[Place, Field], Iterable[Track]]
     gigabytes: float | None = None
     remotes: tuple[Remote, ...] = ()
+    audio_by_hand: bool = False
     checksums: Callable[[Place], Mapping[str, str]] | None = None
     known_faults: tuple[str, ...] = ()
     folder: str = ""
@@ -194,7 +196,8 @@ class NamedCorpus:
 
     def how_to_get(self) -> str:
         """Instructions for somebody who does not have it."""
-        command = f"\nOr: mvssl data download {self.name}" if self.remotes else ""
+        without = " (without the audio)" if self.audio_by_hand else ""
+        command = f"\nOr: mvssl data download {self.name}{without}" if self.remotes else ""
         return (
             f"To get {self.title} ({self.homepage}; licence: {self.licence}):\n{self.instructions}{command}\n"
             f"Put the files into {self.root()} (MVSSL_DATA chooses the folder above), or say where they "
@@ -220,7 +223,14 @@ class NamedCorpus:
             CorpusError: If the files are not there, with instructions, or not as they were published.
         """
         chosen, place = self.field(field), self.place(root)
-        listed = sorted(self.list_tracks(place, chosen), key=lambda track: track.path)
+        try:
+            listed = sorted(self.list_tracks(place, chosen), key=lambda track: track.path)
+        except CorpusError:
+            raise
+        except (LookupError, ValueError) as error:
+            raise CorpusError(
+                f"{place.root}: the tables of {self.name} are not as they were published ({error!r})"
+            ) from error
         if chosen.task in ("key", "regression"):  # every row needs a target there
             listed = [_needing_a_label(track, chosen) for track in listed]
         problems = tuple(Problem(track.path, track.fault, known=True) for track in listed if track.fault)
@@ -306,6 +316,6 @@ def named(name: str) -> NamedCorpus:
 
 
 def named_corpora() -> list[NamedCorpus]:
-    """All registered published corpora."""
-    targets: list[Any] = [corpora.entry(name).target for name in corpora.names()]
+    """All registered published corpora, by name."""
+    targets: list[Any] = [corpora.entry(name).target for name in sorted(corpora.names())]
     return [target for target in targets if isinstance(target, NamedCorpus)]

@@ -115,6 +115,7 @@ add(
             )
             for name, commit in _COMMITS.items()
         ),
+        audio_by_hand=True,
         checksums=_checksums,
         known_faults=("327 tracks of MTG have no certain single key",),
     )

@@ -100,6 +100,7 @@ add(
             Remote(f"{_HOST}{name}.tsv", f"data/splits/split-0/{name}.tsv", f"md5:{checksum}")
             for name, checksum in _SUMS.items()
         ),
+        audio_by_hand=True,
         checksums=_checksums,
     )
 )

@@ -19,6 +19,7 @@ from mvssl.data.listing import CorpusError, Listing, list_tracks
 from mvssl.data.reader import AudioFileError
 from mvssl.data.saving import INDEX, load_corpus
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
+from mvssl.data.tars import is_remote, is_tars, list_tars
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -41,10 +42,12 @@ def open_corpus(
     Args:
         source: The name of a registered corpus; a folder of audio, searched recursively, where
             sub-folders are taken for classes (see :func:`mvssl.data.listing.list_folder`); a folder with
-            a ``manifest.jsonl``; a ``*.jsonl`` manifest (see :func:`mvssl.data.listing.list_manifest`); or a
-            folder that :func:`mvssl.data.prepare` wrote. Behind a colon may stand the field that holds the
-            labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``. ``tag_groups.json`` beside a manifest may
-            name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+            a ``manifest.jsonl``; a ``*.jsonl`` manifest (see :func:`mvssl.data.listing.list_manifest`); a
+            folder that :func:`mvssl.data.prepare` wrote; or archives in webdataset's layout on this machine,
+            such as ``"shards/audio-{000000..000123}.tar"`` (see :func:`mvssl.data.tars.list_tars`). Behind a
+            colon may stand the field that holds the labels: ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``.
+            ``tag_groups.json`` beside a manifest may name groups of tags: ``{"group": ["tag", ...]}``. A
+            Corpus is returned as it is.
         min_seconds: Shorter tracks are left out.
         check: ``"headers"`` opens only files whose duration the manifest does not give; ``"full"``
             decodes every file once, stems too, and finds damaged files and NaN.
@@ -67,6 +70,14 @@ def open_corpus(
     elif place in corpora.names():
         corpus = corpora.create(place, progress=progress)
         corpus = corpus if labels is None else _labelled_by(corpus, labels)
+    elif is_tars(place) and is_remote(place):
+        raise CorpusError(
+            f"{place}: streams can be loaded (mvssl.data.loader), but their tracks are not known beforehand; "
+            "copy the shards to a disk for everything else"
+        )
+    elif is_tars(place):
+        listing, shards = list_tars(place, labels)
+        corpus = replace(_listed(listing, seed), audio=shards)
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     if labels is not None:

@@ -5,9 +5,10 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from mvssl.data.labels import Label, Labels, gather, read_label
@@ -53,6 +54,19 @@ class Listing:
     groups: list[str] | None
     seconds: list[float | None]
     stems: list[tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a manifest, checked; attributes are those of :class:`Listing`, but of one track."""
+
+    number: int
+    path: str
+    label: Label | None
+    split: str | None
+    group: str | None
+    seconds: float | None
+    stems: tuple[str, ...]
 
 
 def list_tracks(source: Path, field: str | None = None) -> Listing:
@@ -131,9 +145,19 @@ def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     Raises:
         CorpusError: If a line is wrong, naming it, or if only some lines have labels or a split.
     """
-    lines = list(_manifest_lines(manifest, field))
+    lines = list(manifest_lines(manifest, field))
     if not lines:
         raise CorpusError(f"{manifest}: the manifest is empty")
+    name = manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem
+    return gather_lines(manifest, lines, name, manifest.parent, field)
+
+
+def gather_lines(manifest: Path, lines: list[Line], name: str, root: Path, field: str | None) -> Listing:
+    """Lines of a manifest, which are put in the order of their paths, as columns.
+
+    Raises:
+        CorpusError: If two are of one file, or only some have labels or a split.
+    """
     lines.sort(key=lambda line: line.path)
     for before, line in itertools.pairwise(lines):
         if before.path == line.path:
@@ -148,8 +172,8 @@ def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     splits = _all_or_none(manifest, lines, "split", "no split", "give one to all lines or to none")
     groups = [line.group or "" for line in lines]
     return Listing(
-        name=manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem,
-        root=manifest.parent,
+        name=name,
+        root=root,
         paths=[line.path for line in lines],
         labels=None if labels is None else _gathered(manifest, lines, labels, field),
         splits=splits,
@@ -159,18 +183,7 @@ def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    number: int
-    path: str
-    label: Label | None
-    split: str | None
-    group: str | None
-    seconds: float | None
-    stems: tuple[str, ...]
-
-
-def _gathered(manifest: Path, lines: list[_Line], labels: list[Label], field: str | None) -> Labels:
+def _gathered(manifest: Path, lines: list[Line], labels: list[Label], field: str | None) -> Labels:
     try:
         return gather(field or "label", labels)
     except ValueError as error:
@@ -179,15 +192,46 @@ def _gathered(manifest: Path, lines: list[_Line], labels: list[Label], field: st
         raise CorpusError(f"{manifest}, line {number}: {text}") from None
 
 
-def _manifest_lines(manifest: Path, field: str | None) -> Iterator[_Line]:
+def manifest_lines(manifest: Path, field: str | None) -> Iterator[Line]:
+    """Lines of a manifest in their own order.
+
+    Raises:
+        CorpusError: If a line is wrong, naming it.
+    """
     with manifest.open("rb") as file:
         for number, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                yield _parsed(number, json.loads(text), manifest.parent, field)
-            except ValueError as error:
-                raise CorpusError(f"{manifest}, line {number}: {_explained(error)}") from None
+            if text.strip():
+                yield read_line(f"{manifest}, line {number}", number, text, manifest.parent, field)
+
+
+def read_line(
+    place: str,
+    number: int,
+    text: bytes,
+    folder: Path,
+    field: str | None,
+    default: Mapping[str, Any] = MappingProxyType({}),
+) -> Line:
+    """One line of a manifest.
+
+    Args:
+        place: What an error calls it.
+        number: Of the line.
+        text: A JSON object.
+        folder: What paths are relative to.
+        field: As in :func:`list_tracks`.
+        default: What holds where the object says nothing else.
+
+    Raises:
+        CorpusError: If it is wrong.
+    """
+    try:
+        row = json.loads(text)
+        if not isinstance(row, dict):
+            raise ValueError(f"expected a JSON object, found {row!r}")
+        return _parsed(number, {**default, **row}, folder, field)
+    except ValueError as error:
+        raise CorpusError(f"{place}: {_explained(error)}") from None
 
 
 def _explained(error: ValueError) -> str:
@@ -198,10 +242,8 @@ def _explained(error: ValueError) -> str:
     return str(error)
 
 
-def _parsed(number: int, row: Any, folder: Path, field: str | None) -> _Line:
+def _parsed(number: int, row: dict[str, Any], folder: Path, field: str | None) -> Line:
     """One line of a manifest; a ValueError says what is wrong with it."""
-    if not isinstance(row, dict):
-        raise ValueError(f"expected a JSON object, found {row!r}")
     path, group, seconds = row.get("audio_path"), row.get("group"), row.get("duration")
     if not isinstance(path, str) or not path:
         raise ValueError(f"audio_path must be the path of a file, found {path!r}")
@@ -211,7 +253,7 @@ def _parsed(number: int, row: Any, folder: Path, field: str | None) -> _Line:
         isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0
     ):
         raise ValueError(f"duration must be a number of seconds above 0, found {seconds!r}")
-    return _Line(
+    return Line(
         number=number,
         path=_relative(path, folder),
         label=_label(row, field),
@@ -253,7 +295,7 @@ def _relative(path: str, folder: Path) -> str:
     return Path(normal).as_posix()
 
 
-def _all_or_none(manifest: Path, lines: list[_Line], field: str, lack: str, fix: str) -> list[Any] | None:
+def _all_or_none(manifest: Path, lines: list[Line], field: str, lack: str, fix: str) -> list[Any] | None:
     """One field of all lines, or None when no line has it; a mixture is an error."""
     values = [getattr(line, field) for line in lines]
     without = [line.number for line, value in zip(lines, values, strict=True) if value is None]

@@ -20,6 +20,7 @@ from mvssl.data.named import NamedCorpus
 from mvssl.data.reader import AudioFileError
 from mvssl.data.saving import INDEX, load_corpus
 from mvssl.data.splitting import random_splits, unusable_tags, warn_about_leaks
+from mvssl.data.tars import is_remote, is_tars, list_tars
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ def open_corpus(
         source: The name of a registered corpus (``mvssl data list`` shows them); a folder of audio, searched
             recursively, where sub-folders are taken for classes (see
             :func:`mvssl.data.listing.list_folder`); a folder with a ``manifest.jsonl``, or a ``*.jsonl`` file
-            (see :func:`mvssl.data.listing.list_manifest`); or a folder that :func:`mvssl.data.prepare` wrote.
-            Behind a colon may stand the field that holds the labels: ``"songs.jsonl:emotion"``,
-            ``"synthetic:bpm"``, ``"nsynth:pitch"``; behind an ``@``, where the files of a published corpus
-            lie: ``"gtzan@/music/GTZAN"``, ``"nsynth@/music/nsynth:pitch"``. ``tag_groups.json`` beside a
-            manifest may name groups of tags: ``{"group": ["tag", ...]}``. A Corpus is returned as it is.
+            (see :func:`mvssl.data.listing.list_manifest`); a folder that :func:`mvssl.data.prepare` wrote; or
+            archives in webdataset's layout on this machine, such as ``"shards/audio-{000000..000123}.tar"``
+            (see :func:`mvssl.data.tars.list_tars`). Behind a colon may stand the field that holds the labels:
+            ``"songs.jsonl:emotion"``, ``"synthetic:bpm"``, ``"nsynth:pitch"``; behind an ``@``, where the
+            files of a published corpus lie: ``"gtzan@/music/GTZAN"``, ``"nsynth@/music/nsynth:pitch"``.
+            ``tag_groups.json`` beside a manifest may name groups of tags: ``{"group": ["tag", ...]}``. A
+            Corpus is returned as it is.
         root: The same as behind the ``@``. Without either, the files are looked for in a folder of the name
             of the corpus in ``$MVSSL_DATA``, or in ``~/mvssl-data``.
         min_seconds: Shorter tracks are left out.
@@ -75,6 +78,14 @@ def open_corpus(
     elif is_saved:
         corpus = load_corpus(Path(place).expanduser())
         corpus = corpus if labels is None else _labelled_by(corpus, labels)
+    elif is_tars(place) and is_remote(place):
+        raise CorpusError(
+            f"{place}: streams can be loaded (mvssl.data.loader), but their tracks are not known beforehand; "
+            "copy the shards to a disk for everything else"
+        )
+    elif is_tars(place):
+        listing, shards = list_tars(place, labels)
+        corpus = replace(_listed(listing, seed), audio=shards)
     else:
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     if labels is not None:

@@ -3,7 +3,8 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from inspect import getdoc, signature
 from typing import Any
 
@@ -29,38 +30,48 @@ REPEATED = {
 """Options that may be given several times."""
 
 
+KINDS = {
+    "pretexts": "mvssl.pretext:pretexts",
+    "encoders": "mvssl.encoders:encoders",
+    "frontends": "mvssl.frontends:frontends",
+    "chains": "mvssl.views:chains",
+    "samplers": "mvssl.views:samplers",
+    "tasks": "mvssl.evaluation.tasks:tasks",
+    "probes": "mvssl.evaluation.probes:probes",
+    "protocols": "mvssl.evaluation.protocols:protocols",
+    "corpora": "mvssl.data:corpora",
+}
+"""Registries by what ``mvssl list`` calls them."""
+
+FUNCTIONS = {
+    "compare": "mvssl.compare:compare",
+    "report": "mvssl.compare:merged_report",
+    "pretrain": "mvssl.training:pretrain",
+    "evaluate": "mvssl.evaluation.files:evaluate_files",
+    "inspect": "mvssl.evaluation.inspection:inspect_files",
+    "views": "mvssl.sheet:write_views",
+}
+"""What is called by the subcommands that are functions as they are; imported when asked for."""
+
+
 def list_names(kind: str = "pretexts") -> None:
     """Prints what is registered, a line each.
 
     Args:
-        kind: pretexts, encoders, frontends, chains, samplers, tasks, probes, protocols or corpora.
+        kind: One of :data:`KINDS`.
     """
-    from mvssl.data import corpora
-    from mvssl.encoders import encoders
-    from mvssl.evaluation.probes import probes
-    from mvssl.evaluation.protocols import protocols
-    from mvssl.evaluation.tasks import tasks
-    from mvssl.frontends import frontends
-    from mvssl.pretext import pretexts
-    from mvssl.views import chains, samplers
-
-    registries: dict[str, Registry[Any]] = {
-        "pretexts": pretexts,
-        "encoders": encoders,
-        "frontends": frontends,
-        "chains": chains,
-        "samplers": samplers,
-        "tasks": tasks,
-        "probes": probes,
-        "protocols": protocols,
-        "corpora": corpora,
-    }
-    if kind not in registries:
-        raise ValueError(f"cannot list {kind!r}: choose from {', '.join(registries)}")
-    registry = registries[kind]
+    if kind not in KINDS:
+        raise ValueError(f"cannot list {kind!r}: choose from {', '.join(KINDS)}")
+    registry: Registry[Any] = _imported(KINDS[kind])
+    width = max(map(len, registry.names()))
     for name in registry.names():
         entry = registry.entry(name)
-        print(f"{name:16} {entry.summary}{f' [{entry.paper}]' if entry.paper else ''}")
+        print(f"{name:{width}}  {entry.summary}{f' [{entry.paper}]' if entry.paper else ''}")
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _add_data_actions(parser: Any) -> None:
@@ -81,87 +92,63 @@ def _add_data_actions(parser: Any) -> None:
         actions.add_subcommand(name, action, help=summary.splitlines()[0])
 
 
+def _parser(chosen: str | None) -> Any:
+    """The parser of everything, with the arguments of the chosen subcommand alone.
+
+    The arguments of the others would have to be read off functions of modules that take seconds to import.
+    """
+    from jsonargparse import ArgumentParser
+
+    from mvssl import __version__
+
+    parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
+    parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
+    commands = parser.add_subcommands(required=True)
+    for name, summary in SUBCOMMANDS.items():
+        command = ArgumentParser(description=summary)
+        commands.add_subcommand(name, command, help=summary)
+        if name == chosen:
+            _add_arguments(command, name)
+    return parser
+
+
+def _add_arguments(command: Any, name: str) -> None:
+    if name == "list":
+        command.add_argument("kind", choices=list(KINDS))
+    elif name == "data":
+        _add_data_actions(command)
+    elif name == "report":
+        command.add_argument("runs", nargs="+", help="Folders that mvssl compare wrote, of the same corpus.")
+        command.add_argument("--out", default="mvssl-report", help="Folder for the report.")
+    else:
+        repeated = REPEATED.get(name, {})
+        command.add_argument("--config", action="config", help="YAML file with these arguments.")
+        command.add_function_arguments(_imported(FUNCTIONS[name]), as_positional=True, skip=set(repeated))
+        for option, explained in repeated.items():
+            command.add_argument(f"--{option}", action="append", help=explained)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line.
 
     Args:
         arguments: What stands behind ``mvssl``; by default, what the shell gave.
     """
-    from jsonargparse import ArgumentParser
-
-    from mvssl import __version__
-    from mvssl.compare import compare, merged_report
-    from mvssl.data.commands import run_action
-    from mvssl.distributed import rank
-    from mvssl.evaluation.files import evaluate_files
-    from mvssl.evaluation.inspection import inspect_files
-    from mvssl.sheet import write_views
-    from mvssl.training import pretrain
-
-    parser = ArgumentParser(prog="mvssl", description="Self-supervised, multi-view pre-training on music.")
-    parser.add_argument("--version", action="version", version=f"mvssl {__version__}")
-    commands = parser.add_subcommands(required=True)
-    functions: dict[str, Callable[..., Any]] = {
-        "compare": compare, "pretrain": pretrain, "evaluate": evaluate_files,
-        "inspect": inspect_files, "views": write_views,
-    }  # fmt: skip
-    for name, function in functions.items():
-        command = ArgumentParser(description=(getdoc(function) or "").split("\n\n")[0])
-        command.add_argument("--config", action="config", help="YAML file with these arguments.")
-        repeated = REPEATED.get(name, {})
-        command.add_function_arguments(function, as_positional=True, skip=set(repeated))
-        for option, explained in repeated.items():
-            command.add_argument(f"--{option}", action="append", help=explained)
-        commands.add_subcommand(name, command, help=SUBCOMMANDS[name])
-    reporter = ArgumentParser(description=SUBCOMMANDS["report"])
-    reporter.add_argument("runs", nargs="+", help="Folders that mvssl compare wrote, of the same corpus.")
-    reporter.add_argument("--out", default="mvssl-report", help="Folder for the report.")
-    commands.add_subcommand("report", reporter, help=SUBCOMMANDS["report"])
-    functions["report"] = merged_report
-    data = ArgumentParser(description=SUBCOMMANDS["data"])
-    commands.add_subcommand("data", data, help=SUBCOMMANDS["data"])
-    _add_data_actions(data)
-    lister = ArgumentParser(description=SUBCOMMANDS["list"])
-    kinds = [
-        "pretexts",
-        "encoders",
-        "frontends",
-        "chains",
-        "samplers",
-        "tasks",
-        "probes",
-        "protocols",
-        "corpora",
-    ]
-    lister.add_argument("kind", choices=kinds)
-    commands.add_subcommand("list", lister, help=SUBCOMMANDS["list"])
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser(arguments[0] if arguments else None)
     given = parser.parse_args(arguments)
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    chosen = given[given.subcommand].as_dict()
+    name = given.subcommand
+    chosen = given[name].as_dict()
     chosen.pop("config", None)
-    for option in REPEATED.get(given.subcommand, {}):
+    for option in REPEATED.get(name, {}):
         if chosen[option] is None:
             del chosen[option]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            if given.subcommand == "list":
-                list_names(**chosen)
-            elif given.subcommand == "pretrain":
-                result = pretrain(**chosen)
-                if rank() == 0:
-                    made = f"{result.steps} steps, {result.views} views in {result.seconds:.0f} s"
-                    print(f"{chosen['out']}: {made}")
-            elif given.subcommand == "evaluate":
-                print(*evaluate_files(**chosen), sep="\n\n")
-            elif given.subcommand == "data":
-                report, is_well = run_action(chosen["subcommand"], chosen[chosen["subcommand"]])
-                print(report)
-                if not is_well:
-                    raise SystemExit(1)
-            else:
-                print(functions[given.subcommand](**chosen))
-    except (ValueError, OSError, ImportError, FloatingPointError) as error:
+            _run(name, chosen)
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"mvssl: error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
@@ -170,6 +157,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             file=sys.stderr,
         )
         raise SystemExit(130) from None
+
+
+def _run(name: str, chosen: dict[str, Any]) -> None:
+    """Calls what was asked for, and prints what comes of it."""
+    if name == "list":
+        list_names(**chosen)
+    elif name == "data":
+        from mvssl.data.commands import run_action
+
+        report, is_well = run_action(chosen["subcommand"], chosen[chosen["subcommand"]])
+        print(report)
+        if not is_well:
+            raise SystemExit(1)
+    elif name == "pretrain":
+        from mvssl.distributed import rank
+
+        result = _imported(FUNCTIONS[name])(**chosen)
+        if rank() == 0:
+            made = f"{result.steps} steps, {result.views} views in {result.seconds:.0f} s"
+            print(f"{chosen['out']}: {made}")
+    else:
+        found = _imported(FUNCTIONS[name])(**chosen)
+        print(*(found if isinstance(found, list) else [found]), sep="\n\n")
 
 
 if __name__ == "__main__":

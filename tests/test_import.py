@@ -6,7 +6,7 @@ import pytest
 
 def modules_after(statement):
     """Which modules a fresh interpreter has loaded after a statement."""
-    code = f"{statement}; import sys; print(*sys.modules)"
+    code = f"{statement}\nimport sys; print(*sys.modules)"
     return set(
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -26,6 +26,14 @@ def test_building_blocks_need_neither_torchvision_nor_lightning():
     assert loaded.isdisjoint(
         {"torchvision", "pytorch_lightning", "lightning", "lightly", "matplotlib", "sklearn"}
     )
+
+
+def test_the_command_line_imports_what_it_runs_and_no_more():
+    loaded = modules_after(
+        "from contextlib import suppress; from mvssl.cli import main\nwith suppress(SystemExit): main(['--help'])"
+    )
+    assert "mvssl.cli" in loaded
+    assert loaded.isdisjoint({"torch", "numpy", "mvssl.compare", "mvssl.data"})
 
 
 def test_every_public_name_resolves():

@@ -10,7 +10,13 @@ _T = TypeVar("_T")
 
 
 def ahead(calls: Iterable[Callable[[], _T]], workers: int) -> Iterator[_T]:
-    """What calls return, in order; at most ``workers`` + 1 results are in memory or on the way."""
+    """What calls return, in order; at most ``workers`` + 1 results are in memory or on the way.
+
+    Without workers each call is made when its result is asked for.
+    """
+    if workers == 0:
+        yield from (call() for call in calls)
+        return
     with ThreadPoolExecutor(workers) as pool:
         waiting: deque[Future[_T]] = deque()
         for call in calls:

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from mvssl import __version__
 from mvssl.data import Corpus, Problem
 from mvssl.data.threads import ahead
+from mvssl.device import default_workers
 from mvssl.seeding import hash_keys
 
 PART = 512  # tracks that are embedded, and kept, at a time
@@ -120,7 +121,7 @@ def extract_embeddings(
     sample_rate: int,
     max_crops: int | None = None,
     batch_size: int = 64,
-    workers: int = 1,
+    workers: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Embeddings:
@@ -139,7 +140,8 @@ def extract_embeddings(
         max_crops: How many crops of a track there are at most, evenly spread over it.
         batch_size: Crops that are encoded at once.
         workers: Threads that read ahead. Reading leaves the interpreter free for most of its time, so that
-            threads do as well as processes here and audio need not be copied between them.
+            threads do as well as processes here and audio need not be copied between them. By default none
+            without a GPU: each of torch's kernels would wait for the core that reads.
         cache: Folder that keeps the embeddings of a module, under a name made of its weights, the corpus
             and the crops. What is there is not computed again: after a kill it goes on where it stopped.
         progress: Show a progress bar.
@@ -157,13 +159,14 @@ def extract_embeddings(
     parts: list[Embeddings] = []
     bar = tqdm(total=len(corpus), desc="embedding", unit="track", disable=not progress)
     with bar, evaluation_mode(encode) as device, torch.inference_mode():
+        threads = default_workers(device) if workers is None else workers
         for start in range(0, len(corpus), PART):
             rows = np.arange(start, min(start + PART, len(corpus)))
             file = None if folder is None else folder / f"{start:08}.npz"
             part = None if file is None else _load(file)
             if part is None:
                 size = round(seconds * sample_rate)
-                reader = _crops(corpus.take(rows), size, sample_rate, max_crops, workers, bar)
+                reader = _crops(corpus.take(rows), size, sample_rate, max_crops, threads, bar)
                 part = _embed(encode, reader, batch_size, device)
                 if file is not None:
                     _save(file, part)

@@ -156,7 +156,7 @@ def test_after_a_kill_it_goes_on_where_it_stopped(corpus, tmp_path, small_parts,
 
 
 def _read_until(last, track, corpus):
-    if track == last:
+    if corpus.path(track).stem == str(last):
         raise KeyboardInterrupt
     return soundfile.read(corpus.path(track), dtype="float32")[0]
 

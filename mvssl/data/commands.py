@@ -13,7 +13,7 @@ from mvssl.data.verifying import verify
 
 
 def list_corpora() -> tuple[str, bool]:
-    """Names of all corpora, how large they are, and whether their files are here."""
+    """Names of all corpora, how large they are, and whether their folders exist."""
     lines = [f"Published corpora are looked for in {data_folder()} (MVSSL_DATA chooses another folder).", ""]
     published = named_corpora()
     for corpus in published:
@@ -28,7 +28,7 @@ def list_corpora() -> tuple[str, bool]:
 
 def _state(corpus: NamedCorpus) -> str:
     if corpus.root().is_dir():
-        return "here"
+        return f"in {corpus.root().name}/"
     if corpus.remotes:
         return "annotations can be downloaded" if corpus.audio_by_hand else "can be downloaded"
     return "to be fetched by hand"

@@ -107,6 +107,34 @@ def gather(field: str, labels: Sequence[Label]) -> Labels:
     return Labels(task, vocabulary, targets)
 
 
+def arrange(labels: Sequence[Label | None], task: str, vocabulary: Sequence[str] | None) -> Labels:
+    """Labels as columns in a given order, such as the published one.
+
+    Args:
+        labels: Of all tracks; None makes an empty row.
+        task: As in :class:`Labels`.
+        vocabulary: Names of the columns; None for all labels in alphabetical order.
+
+    Raises:
+        ValueError: If the vocabulary lacks a label, or numbers are not those of the vocabulary.
+    """
+    if task == "regression":
+        numbers = _numbers(labels)  # type: ignore[arg-type]
+        if vocabulary is not None and numbers.vocabulary != tuple(vocabulary):
+            raise ValueError(f"has the numbers {', '.join(numbers.vocabulary)}, not {', '.join(vocabulary)}")
+        return numbers
+    rows = [(label,) if isinstance(label, str) else tuple(label or ()) for label in labels]
+    found = sorted({label for row in rows for label in row})
+    columns = {label: column for column, label in enumerate(found if vocabulary is None else vocabulary)}
+    unknown = [label for label in found if label not in columns]
+    if unknown:
+        raise ValueError(f"has labels that are not of its vocabulary: {', '.join(map(repr, unknown[:3]))}")
+    targets = np.zeros((len(rows), len(columns)), bool)
+    for place, row in enumerate(rows):
+        targets[place, [columns[label] for label in row]] = True
+    return Labels(task, tuple(columns), targets)
+
+
 def _numbers(labels: Sequence[Mapping[str, float]]) -> Labels:
     names = tuple(labels[0])
     for place, label in enumerate(labels):

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mvssl.data.corpus import Corpus, Problem, corpora, shortened
-from mvssl.data.labels import KEYS, Label
+from mvssl.data.corpus import Corpus, Problem, corpora
+from mvssl.data.labels import Label, Labels, arrange
 from mvssl.data.listing import CorpusError
 from mvssl.data.splitting import random_splits, warn_about_leaks
 
@@ -243,7 +242,7 @@ class NamedCorpus:
             splits = random_splits(paths, groups if any(groups) else None, seed)
         elif any(groups):
             warn_about_leaks(self.name, splits, groups, f"so it was published ({self.splits})")
-        vocabulary, targets = _columns(self.name, chosen, usable)
+        labels = _labels(self.name, chosen, usable)
         return Corpus(
             name=self.name,
             root=place.root,
@@ -251,8 +250,8 @@ class NamedCorpus:
             seconds=np.array([track.seconds for track in usable], np.float64),  # None becomes NaN
             splits=np.array(splits),
             groups=np.array(groups) if any(groups) else None,
-            vocabulary=vocabulary,
-            targets=targets,
+            vocabulary=labels.vocabulary,
+            targets=labels.targets,
             excluded_tags=dict.fromkeys(chosen.vocabulary or (), chosen.unusable) if chosen.unusable else {},
             problems=problems,
             task=chosen.task,
@@ -278,28 +277,13 @@ def _needing_a_label(track: Track, field: Field) -> Track:
     return replace(track, fault=track.fault or f"has no {field.name}") if track.label is None else track
 
 
-def _columns(name: str, field: Field, tracks: Sequence[Track]) -> tuple[tuple[str, ...], NDArray[Any]]:
-    """The vocabulary of a field in its order, and the targets (tracks, columns)."""
+def _labels(name: str, field: Field, tracks: Sequence[Track]) -> Labels:
     if field.unusable:
-        return (), np.zeros((len(tracks), 0), bool)
-    if field.task == "regression":
-        columns = field.vocabulary or ()
-        return columns, np.array([[track.label[column] for column in columns] for track in tracks])  # type: ignore[index,call-overload]
-    rows = [(track.label,) if isinstance(track.label, str) else tuple(track.label or ()) for track in tracks]
-    vocabulary = KEYS if field.task == "key" else field.vocabulary
-    if vocabulary is None:
-        vocabulary = tuple(sorted({label for row in rows for label in row}))
-    place = {label: column for column, label in enumerate(vocabulary)}
-    unknown = sorted({label for row in rows for label in row} - set(place))
-    if unknown:
-        raise CorpusError(
-            f"{name}:{field.name} has labels that the published corpus has not ({shortened(unknown)}); "
-            "are these its original files?"
-        )
-    targets = np.zeros((len(rows), len(vocabulary)), bool)
-    for index, row in enumerate(rows):
-        targets[index, [place[label] for label in row]] = True
-    return vocabulary, targets
+        return Labels(field.task, (), np.zeros((len(tracks), 0), bool))
+    try:
+        return arrange([track.label for track in tracks], field.task, field.vocabulary)
+    except ValueError as error:
+        raise CorpusError(f"{name}:{field.name}: {error}; are these the original files?") from None
 
 
 def named(name: str) -> NamedCorpus:

@@ -182,6 +182,16 @@ def test_mtat_of_another_origin_is_refused(tmp_path):
         open_corpus("mtat", root=tmp_path)
 
 
+def test_a_label_that_is_not_of_the_vocabulary(tmp_path):
+    layouts.nsynth(tmp_path)
+    table = tmp_path / "nsynth-test/examples.json"
+    table.write_text(table.read_text().replace('"flute"', '"kazoo"'))
+    with pytest.raises(
+        CorpusError, match="nsynth:instrument: has labels that are not of its vocabulary: 'kazoo'"
+    ):
+        open_corpus("nsynth", root=tmp_path)
+
+
 def test_damaged_tables_are_no_riddle(tmp_path):
     layouts.mtg_jamendo(tmp_path)
     table = tmp_path / "data/splits/split-0/autotagging_top50tags-test.tsv"

@@ -4,6 +4,8 @@ Bad files never stop a run: they are counted and listed, and the rest is used. S
 artists on one side. What a batch holds depends on a seed, never on the number of worker processes.
 """
 
+from typing import Any
+
 from mvssl.data.batches import Batch, loader
 from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.crops import remarks
@@ -31,5 +33,14 @@ __all__ = [
     "probe",
     "read_audio",
     "remarks",
+    "stream",
     "synthetic",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stream":  # only then webdataset is needed
+        from mvssl.data.streaming import stream
+
+        return stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,7 @@ from mvssl.data.labels import Label, Labels, gather, read_label
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 SPLITS = ("train", "valid", "test")
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
     "validation": "valid",
@@ -281,9 +281,9 @@ def _stems(stems: Any) -> list[str]:
 def _split(name: Any) -> str | None:
     if name is None:
         return None
-    if not isinstance(name, str) or name not in _SPLIT_NAMES:
-        raise ValueError(f"unknown split {name!r}; known are {', '.join(_SPLIT_NAMES)}")
-    return _SPLIT_NAMES[name]
+    if not isinstance(name, str) or name not in SPLIT_NAMES:
+        raise ValueError(f"unknown split {name!r}; known are {', '.join(SPLIT_NAMES)}")
+    return SPLIT_NAMES[name]
 
 
 def _relative(path: str, folder: Path) -> str:

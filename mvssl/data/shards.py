@@ -154,6 +154,9 @@ class MemberReader(AudioReader):
         require_checksum(self.path, self._data, self._checksum)
         super().verify()
 
+    def _head(self) -> bytes:
+        return self._data[:64].tobytes()
+
 
 def require_checksum(path: str, data: NDArray[np.uint8], expected: int | None) -> None:
     """Raises AudioFileError if bytes are not those that were written."""

@@ -10,6 +10,7 @@ from mvssl.data.batches import Batch, loader
 from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.crops import remarks
 from mvssl.data.listing import SPLITS, CorpusError
+from mvssl.data.manifest_index import index_manifest
 from mvssl.data.opening import open_corpus
 from mvssl.data.prepare import prepare
 from mvssl.data.reader import AudioFileError, AudioInfo, Reader
@@ -27,6 +28,7 @@ __all__ = [
     "Problem",
     "Reader",
     "corpora",
+    "index_manifest",
     "loader",
     "open_corpus",
     "prepare",

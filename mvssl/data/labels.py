@@ -107,6 +107,62 @@ def gather(field: str, labels: Sequence[Label]) -> Labels:
     return Labels(task, vocabulary, targets)
 
 
+class Vocabulary:
+    """The columns of labels that come one by one, more than memory holds.
+
+    Args:
+        field: As in :func:`gather`.
+
+    Attributes:
+        numbers: Names of numbers, in the order of the columns; None for other kinds of labels.
+    """
+
+    def __init__(self, field: str) -> None:
+        self._field, self._kinds, self._tags = field, set[str](), set[str]()
+        self.numbers: tuple[str, ...] | None = None
+
+    def add(self, label: Label) -> None:
+        """Takes notice of a label.
+
+        Raises:
+            ValueError: If it does not go with those before.
+        """
+        kind = _TASKS[type(label)]
+        if (kind == "regression") != ("regression" in self._kinds) and self._kinds:
+            raise ValueError(f"{self._field} is a number on some tracks, and not on all")
+        self._kinds.add(kind)
+        if isinstance(label, dict):
+            self.numbers = self.numbers or tuple(label)
+            if set(label) != set(self.numbers):
+                raise ValueError(f"its numbers are {sorted(label)}, and others have {sorted(self.numbers)}")
+        else:
+            self._tags.update((label,) if isinstance(label, str) else label)
+
+    @property
+    def task(self) -> str:
+        """As in :class:`Labels`."""
+        if "tagging" in self._kinds or not self._kinds:
+            return "tagging"
+        return "key" if self._field == "key" else next(iter(self._kinds))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        if self.numbers is not None:
+            return self.numbers
+        return KEYS if self.task == "key" else tuple(sorted(self._tags))
+
+    def targets(self, labels: Sequence[Label | list[str]]) -> NDArray[Any]:
+        """Some labels as columns, as in :class:`Labels`."""
+        if self.numbers is not None:
+            return np.array([[label[name] for name in self.numbers] for label in labels])  # type: ignore[index]
+        columns = {tag: column for column, tag in enumerate(self.names)}
+        targets = np.zeros((len(labels), len(columns)), bool)
+        for place, label in enumerate(labels):
+            targets[place, [columns[tag] for tag in ((label,) if isinstance(label, str) else label)]] = True
+        return targets
+
+
 def _numbers(labels: Sequence[Mapping[str, float]]) -> Labels:
     names = tuple(labels[0])
     for place, label in enumerate(labels):

@@ -148,8 +148,12 @@ def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     lines = list(manifest_lines(manifest, field))
     if not lines:
         raise CorpusError(f"{manifest}: the manifest is empty")
-    name = manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem
-    return gather_lines(manifest, lines, name, manifest.parent, field)
+    return gather_lines(manifest, lines, name_of(manifest), manifest.parent, field)
+
+
+def name_of(manifest: Path) -> str:
+    """How the corpus of a manifest is called."""
+    return manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem
 
 
 def gather_lines(manifest: Path, lines: list[Line], name: str, root: Path, field: str | None) -> Listing:

@@ -18,8 +18,10 @@ from tqdm import tqdm
 
 from mvssl.data.columns import Coded, StringsFile, open_column, write_column
 from mvssl.data.corpus import Problem
-from mvssl.data.labels import Vocabulary
-from mvssl.data.listing import SPLITS, CorpusError, Line, manifest_lines
+from mvssl.data.labels import Vocabulary, constant_numbers
+from mvssl.data.listing import SPLITS, CorpusError, Line, manifest_lines, name_of
+from mvssl.data.reader import AudioFileError
+from mvssl.data.reading import AudioReader
 from mvssl.data.saving import (
     INDEX,
     SKIPPED,
@@ -30,7 +32,7 @@ from mvssl.data.saving import (
     relative_root,
     save_problems,
 )  # fmt: skip
-from mvssl.data.splitting import assign_units, constant_numbers, unusable_tags
+from mvssl.data.splitting import assign_units, unusable_tags
 from mvssl.data.threads import ahead, decoders
 
 Check = Literal["none", "headers", "full"]
@@ -159,7 +161,10 @@ class _Draft:
 
     def _row(self, line: Line) -> tuple[Any, ...]:
         if line.label is not None:
-            self._vocabulary.add(line.label)
+            try:
+                self._vocabulary.add(line.label)
+            except ValueError as error:
+                raise CorpusError(f"{self._manifest}, line {line.number}: {error}") from None
         return (
             line.path, line.number,
             None if line.label is None else json.dumps(line.label),
@@ -250,6 +255,9 @@ class _Draft:
     def _write_tracks(
         self, columns: Path, kept: NDArray[np.bool_], progress: bool
     ) -> tuple[str, tuple[str, ...], NDArray[Any]]:
+        if self._vocabulary.numbers is not None:  # in the order of the first track
+            first = self._table.execute("SELECT label FROM track WHERE rowid = 1").fetchone()[0]
+            self._vocabulary.numbers = tuple(json.loads(first))
         stems = self._table.execute("SELECT MAX(json_array_length(stems)) FROM track").fetchone()[0] or 0
         task, names = self._vocabulary.task, self._vocabulary.names
         kind = np.float64 if task == "regression" else bool
@@ -264,9 +272,10 @@ class _Draft:
                 for path, label, told in chunk:
                     paths.append(path)
                     labels.append(json.loads(label) if label else [])
-                    named = json.loads(told) if told else []
-                    for number in range(stems):
-                        sources.append(named[number] if number < len(named) else "")
+                    if sources:
+                        named = json.loads(told) if told else []
+                        for name in named + [""] * (stems - len(named)):
+                            sources.append(name)
                 if names:
                     targets[done : done + len(chunk)] = self._vocabulary.targets(labels)
                 done += len(chunk)
@@ -287,6 +296,36 @@ class _Draft:
             Problem(self._table.execute(select, (row + 1,)).fetchone()[0], reason)
             for row, reason in sorted(reasons.items())
         )
+
+
+def _look(folder: Path, check: Check, path: str, told: float | None, stems: str | None) -> tuple[float, str]:
+    """Seconds of a file, and what is wrong with it."""
+    file, seconds = folder / path, np.nan if told is None else told
+    try:
+        if check == "headers" and told is not None:
+            if os.stat(file).st_size == 0:
+                return np.nan, "is empty (0 bytes)"
+        elif check == "full" or told is None:
+            seconds = _opened(file, check == "full")
+    except OSError:
+        return np.nan, "there is no such file"
+    except AudioFileError as error:
+        return np.nan, error.reason
+    for stem in json.loads(stems) if stems and check == "full" else ():
+        try:
+            _opened(folder / stem, True)
+        except AudioFileError as error:
+            return np.nan, f"its stem {folder / stem}: {error.reason}"
+    return seconds, ""
+
+
+def _opened(file: Path, whole: bool) -> float:
+    with AudioReader(file) as reader:
+        if whole:
+            reader.verify()
+        else:
+            reader.require_end()
+        return reader.info.seconds
 
 
 def _chunks(items: Iterable[_T]) -> Iterator[list[_T]]:

@@ -121,7 +121,7 @@ class AudioReader(Reader):
         if channels > _MOST_CHANNELS:
             return f"is damaged: its header says {channels} channels"
         if frames > _BLOCK:
-            size = os.path.getsize(self._file.name) if file is None else file.seek(0, os.SEEK_END)
+            size = os.path.getsize(self._file.name) if file is None else _size(file)
             if frames > size * _DENSEST:
                 return f"is damaged: its header says {frames / rate / 3600:.1f} h, too much for {size} bytes"
         return ""
@@ -169,14 +169,15 @@ class AudioReader(Reader):
             return file.read(_FLAC_MD5.stop)
 
     def _verify_flac(self, width: int) -> None:
-        expected = self._head()[_FLAC_MD5]
+        head = self._head()
         digest = hashlib.md5(usedforsecurity=False)
         for first in range(0, self.info.frames, _BLOCK):
             block = np.empty((min(_BLOCK, self.info.frames - first), self.info.channels), "int32")
             self._decode(first, block)
             # libsndfile puts the bits of shorter samples to the top.
             digest.update(np.ascontiguousarray(block).view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes())
-        if any(expected) and digest.digest() != expected and self._head()[:4] == b"fLaC":
+        is_known = head.startswith(b"fLaC") and any(head[_FLAC_MD5])
+        if is_known and digest.digest() != head[_FLAC_MD5]:
             raise AudioFileError(self.path, "is damaged: its audio is not what its checksum says")
 
     def _decode(self, first: int, audio: NDArray[Any]) -> None:
@@ -212,6 +213,13 @@ class AudioReader(Reader):
             place = (first + gap) / self.info.sample_rate
             raise AudioFileError(self.path, f"is damaged: sound is missing at {place:.2f} s")
         return into(out, mono)
+
+
+def _size(file: IO[bytes] | io.RawIOBase) -> int:
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
 
 
 def _gap(audio: NDArray[np.float32]) -> int | None:

@@ -139,8 +139,8 @@ class _Stream(IterableDataset[Batch]):
         mine = self._shards[place :: ranks * workers]
         if not mine:
             raise CorpusError(
-                f"{len(self._shards)} shards are not enough for {ranks * workers} readers: use fewer workers, "
-                "or write smaller shards"
+                f"{len(self._shards)} shards are not enough for {ranks * workers} readers: "
+                "use fewer workers, or write smaller shards"
             )
         if self._steps is None:
             yield from self._batches(mine, place, self._epoch)

@@ -243,11 +243,8 @@ class _Draft:
             write_column(columns, "targets", targets[:, usable])
             vocabulary = tuple(name for name in vocabulary if name not in excluded)
         save_problems(folder / SKIPPED, self._problems(reasons))
-        name = (
-            self._manifest.stem if self._manifest.stem != "manifest" else self._manifest.parent.resolve().name
-        )
         finish(folder, columns, {
-            "name": name, "root": relative_root(self._manifest.parent, folder), "task": task,
+            "name": name_of(self._manifest), "root": relative_root(self._manifest.parent, folder), "task": task,
             "vocabulary": vocabulary, "tag_groups": {}, "excluded_tags": excluded, "factors": [], **facts,
         })  # fmt: skip
         load_corpus(folder)

@@ -193,8 +193,6 @@ def test_columns_of_strings(tmp_path, kind):
     for rows in (np.array([3, 0]), slice(1, 3), [2], plain == "a", np.array([], int)):
         np.testing.assert_array_equal(column[rows], plain[rows])
         assert column.take(rows).tolist() == plain[rows].tolist()
-            plain[rows]
-        ) else None
     with pytest.raises(IndexError):
         column[5]
     if kind == "coded":

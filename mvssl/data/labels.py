@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.data.columns import Coded
+
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS: tuple[str, ...] = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 """Names of the 24 keys by number: major ones from C upwards, then minor ones."""
@@ -155,7 +157,8 @@ class Vocabulary:
     def targets(self, labels: Sequence[Label | list[str]]) -> NDArray[Any]:
         """Some labels as columns, as in :class:`Labels`."""
         if self.numbers is not None:
-            return np.array([[label[name] for name in self.numbers] for label in labels])  # type: ignore[index]
+            rows = [label for label in labels if isinstance(label, dict)]
+            return np.array([[row[name] for name in self.numbers] for row in rows])
         columns = {tag: column for column, tag in enumerate(self.names)}
         targets = np.zeros((len(labels), len(columns)), bool)
         for place, label in enumerate(labels):
@@ -172,7 +175,7 @@ def _numbers(labels: Sequence[Mapping[str, float]]) -> Labels:
 
 
 def constant_numbers(
-    names: Sequence[str], targets: NDArray[np.float64], splits: NDArray[np.str_]
+    names: Sequence[str], targets: NDArray[np.float64], splits: NDArray[np.str_] | Coded
 ) -> dict[str, str]:
     """Numbers that do not vary in the training or the test split, with the reason."""
     return {

@@ -233,20 +233,27 @@ class _Draft:
         kept[list(reasons)] = False
         columns = new_columns(folder)
         write_column(columns, "seconds", seconds[kept])
-        write_column(columns, "splits", Coded(splits[kept], SPLITS))
+        sides = Coded(splits[kept], SPLITS)
+        write_column(columns, "splits", sides)
         if self._groups != [""]:
             write_column(columns, "groups", Coded(self._numbers("grp", np.int32)[kept], self._groups))
         task, vocabulary, targets = self._write_tracks(columns, kept, progress)
-        excluded = self._excluded(task, vocabulary, targets, np.array(SPLITS)[splits[kept]])
+        excluded = self._excluded(task, vocabulary, targets, sides)
         if excluded:
             usable = np.array([name not in excluded for name in vocabulary])
-            write_column(columns, "targets", targets[:, usable])
+            _keep_columns(columns, targets, usable)
             vocabulary = tuple(name for name in vocabulary if name not in excluded)
         save_problems(folder / SKIPPED, self._problems(reasons))
-        finish(folder, columns, {
-            "name": name_of(self._manifest), "root": relative_root(self._manifest.parent, folder), "task": task,
-            "vocabulary": vocabulary, "tag_groups": {}, "excluded_tags": excluded, "factors": [], **facts,
-        })  # fmt: skip
+        described = {
+            "name": name_of(self._manifest),
+            "root": relative_root(self._manifest.parent, folder),
+            "task": task,
+            "vocabulary": vocabulary,
+            "tag_groups": {},
+            "excluded_tags": excluded,
+            "factors": [],
+        }
+        finish(folder, columns, {**described, **facts})
         load_corpus(folder)
 
     def _write_tracks(
@@ -281,7 +288,7 @@ class _Draft:
         return task, names, targets
 
     def _excluded(
-        self, task: str, vocabulary: tuple[str, ...], targets: NDArray[Any], splits: NDArray[np.str_]
+        self, task: str, vocabulary: tuple[str, ...], targets: NDArray[Any], splits: Coded
     ) -> dict[str, str]:
         if task == "key" or not vocabulary:
             return {}
@@ -293,6 +300,13 @@ class _Draft:
             Problem(self._table.execute(select, (row + 1,)).fetchone()[0], reason)
             for row, reason in sorted(reasons.items())
         )
+
+
+def _keep_columns(columns: Path, targets: NDArray[Any], usable: NDArray[np.bool_]) -> None:
+    fewer = open_column(columns, "fewer", (len(targets), int(usable.sum())), targets.dtype)
+    for first in range(0, len(targets), _CHUNK):
+        fewer[first : first + _CHUNK] = targets[first : first + _CHUNK, usable]
+    os.replace(columns / "fewer.npy", columns / "targets.npy")
 
 
 def _look(folder: Path, check: Check, path: str, told: float | None, stems: str | None) -> tuple[float, str]:

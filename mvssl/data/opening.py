@@ -83,7 +83,7 @@ def open_corpus(
     if labels is not None:
         corpus = replace(corpus, name=f"{corpus.name}:{labels}")
     if saved is not None and check == "headers":  # as it was when it was saved
-        seconds, reasons = corpus.seconds, {}
+        seconds, reasons = corpus.seconds, dict[int, str]()
     else:
         seconds, reasons = _inspected(corpus, check, progress)
     for index in np.flatnonzero(seconds < min_seconds):

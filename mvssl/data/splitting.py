@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvssl import seeding
+from mvssl.data.columns import Coded
 from mvssl.data.listing import SPLITS
 
 _BLOCK = 2**18  # rows
@@ -111,7 +112,7 @@ def file_sample(path: Path, size: int = 4096) -> bytes:
 
 
 def unusable_tags(
-    tags: Sequence[str], targets: NDArray[np.bool_], splits: NDArray[np.str_]
+    tags: Sequence[str], targets: NDArray[np.bool_], splits: NDArray[np.str_] | Coded
 ) -> dict[str, str]:
     """Tags that cannot be learned or cannot be tested, with the reason.
 

@@ -4,11 +4,14 @@ Bad files never stop a run: they are counted and listed, and the rest is used. S
 artists on one side. What a batch holds depends on a seed, never on the number of worker processes.
 """
 
+from typing import Any
+
 from mvssl.data.batches import Batch, loader
 from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.crops import remarks
 from mvssl.data.fetching import download
 from mvssl.data.listing import SPLITS, CorpusError
+from mvssl.data.manifest_index import index_manifest
 from mvssl.data.named import NamedCorpus, named
 from mvssl.data.opening import open_corpus
 from mvssl.data.prepare import prepare
@@ -30,6 +33,7 @@ __all__ = [
     "Reader",
     "corpora",
     "download",
+    "index_manifest",
     "loader",
     "named",
     "open_corpus",
@@ -37,6 +41,15 @@ __all__ = [
     "probe",
     "read_audio",
     "remarks",
+    "stream",
     "synthetic",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stream":  # only then webdataset is needed
+        from mvssl.data.streaming import stream
+
+        return stream
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -19,9 +19,10 @@ from mvssl.data.crops import CropReader, CropSampler, CropTransform, remarks, tr
 from mvssl.data.listing import CorpusError
 from mvssl.data.opening import open_corpus
 from mvssl.data.reader import AudioFileError
+from mvssl.data.tars import is_remote, is_tars
 
 # Random numbers for the order of tracks and for crops come from different streams of one seed.
-_ORDER, _CROPS = 1, 2
+_ORDER, CROPS = 1, 2
 _MAX_ATTEMPTS = 20
 LISTED = 2**20
 """Tracks whose order is listed, see :class:`Order`."""
@@ -104,7 +105,8 @@ def loader(
 
     Args:
         data: A corpus, or what :func:`open_corpus` opens; tracks that are too short for the views are then
-            left out.
+            left out. Or a URL of archives, which are streamed: see :func:`mvssl.data.stream` for what is
+            different then.
         views: Their ``sampler`` decides about the crops, their ``on_cpu`` transforms them. What is special
             about such crops of this corpus is logged, see :func:`remarks`.
         batch_size: Tracks per batch.
@@ -128,6 +130,13 @@ def loader(
         ValueError: If another argument is out of range.
     """
     sampler = views.sampler
+    if isinstance(data, str) and is_tars(data) and is_remote(data):
+        from mvssl.data.streaming import stream
+
+        return stream(
+            data, views, batch_size, split=split, steps=steps, start_step=start_step, seed=seed,
+            sample_rate=sample_rate, workers=workers,
+        )  # fmt: skip
     corpus = open_corpus(data, min_seconds=sampler.min_seconds)
     items = corpus.indices(split)
     for remark in remarks(corpus, sampler, split):
@@ -154,7 +163,7 @@ def loader(
     return DataLoader(
         crops,
         batch_sampler=schedule,
-        collate_fn=_as_it_is,
+        collate_fn=as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
         worker_init_fn=_leave_signals_to_the_run,
@@ -253,7 +262,7 @@ class _Crops(Dataset[Batch]):
         return len(self._items)
 
     def __getitems__(self, rows: list[_Row]) -> Batch:
-        crops = tuple(_empty(len(rows), samples) for samples in self._samples)
+        crops = tuple(empty(len(rows), samples) for samples in self._samples)
         views = [crop.numpy() for crop in crops]
         problems: list[Problem] = []
         items = [
@@ -272,7 +281,7 @@ class _Crops(Dataset[Batch]):
         tried = item
         for attempt in range(_MAX_ATTEMPTS):
             # Keyed by the scheduled item: a stand-in that is also scheduled itself gets other crops.
-            rng = seeding.generator(_CROPS, self._seed, epoch, item, attempt)
+            rng = seeding.generator(CROPS, self._seed, epoch, item, attempt)
             if attempt:
                 tried = int(rng.choice(self._items))
             try:
@@ -294,7 +303,7 @@ def _leave_signals_to_the_run(_: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _empty(*shape: int) -> Tensor:
+def empty(*shape: int) -> Tensor:
     """Room for crops; in a worker it is shared memory from the start.
 
     Moving finished batches there as they are sent leaves freed blocks of several MB behind in another
@@ -304,5 +313,6 @@ def _empty(*shape: int) -> Tensor:
     return room if get_worker_info() is None else room.share_memory_()
 
 
-def _as_it_is(batch: Any) -> Any:
+def as_it_is(batch: Any) -> Any:
+    """What a loader does to batches that are whole already."""
     return batch

@@ -175,6 +175,10 @@ class StringsFile:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Completes the column."""
         self._blob.close()
 
     def append(self, string: str) -> None:

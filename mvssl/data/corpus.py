@@ -270,7 +270,7 @@ class Corpus:
         """Whether the audio of two tracks is the same to the bit."""
         if self.audio is None:
             return filecmp.cmp(self.path(row), self.path(other), shallow=False)
-        return np.array_equal(self.audio.bytes(row), self.audio.bytes(other))
+        return np.array_equal(self.audio.data(row), self.audio.data(other))
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change with the tracks, their splits, tags or durations.

@@ -123,8 +123,75 @@ def _has_partner(
     return has_mate
 
 
+class Cutter:
+    """Cuts crops out of one open track at a time, each once, however many views it has.
+
+    Args:
+        sampler: Decides about the crops.
+        sample_rate: Of the crops, in Hz.
+    """
+
+    def __init__(self, sampler: CropSampler, sample_rate: int) -> None:
+        self._sampler, self._sample_rate = sampler, sample_rate
+        self._seconds, self._span, self._least = sampler.seconds, sampler.span, sampler.min_seconds
+        sources = np.array(sampler.sources)
+        self.views = [np.flatnonzero(sources == number).tolist() for number in range(sources.max() + 1)]
+
+    def cut(
+        self,
+        reader: Reader,
+        views: list[int],
+        rng: np.random.Generator,
+        crops: Sequence[NDArray[np.float32]],
+        said: float | None = None,
+    ) -> None:
+        """Reads the crops of some views.
+
+        Args:
+            reader: The open track.
+            views: Numbers of the views.
+            rng: What is random about them.
+            crops: (samples,) for each view of all, which are filled in.
+            said: Seconds of the track as far as the corpus knows.
+
+        Raises:
+            AudioFileError: If it cannot be read, or is too short and such tracks are left out.
+        """
+        duration = reader.info.seconds  # a manifest may have rounded its durations up
+        if duration < self._least:
+            known = "" if said is None else f" (the corpus says {said:.2f} s)"
+            raise AudioFileError(
+                reader.path,
+                f"is {duration:.2f} s long{known}, shorter than the {self._least:g} s that the views need",
+            )
+        whole = self._lengthened(reader) if duration < self._span else None
+        starts = self._sampler.starts(max(duration, self._span), rng)
+        done: dict[tuple[float, float], NDArray[np.float32]] = {}
+        for view in views:
+            place = starts[view], self._seconds[view]
+            if place in done:
+                crops[view][:] = done[place]
+            elif whole is None:
+                reader.read(*place, self._sample_rate, out=crops[view])
+            else:
+                crops[view][:] = self._part(whole, starts[view], len(crops[view]))
+            done[place] = crops[view]
+
+    def _part(self, whole: NDArray[np.float32], start: float, samples: int) -> NDArray[np.float32]:
+        first = min(round(start * self._sample_rate), len(whole) - samples)
+        return whole[first : first + samples]
+
+    def _lengthened(self, reader: Reader) -> NDArray[np.float32]:
+        """All of a file, with silence or itself behind it."""
+        audio = reader.read(sample_rate=self._sample_rate)
+        samples = math.ceil(self._span * self._sample_rate)
+        if self._sampler.short == "loop":
+            return np.resize(audio, samples)
+        return np.pad(audio, (0, samples - len(audio)))
+
+
 class CropReader:
-    """Reads the crops of one track at a time, each once, however many views it has.
+    """Reads the crops of one track of a corpus at a time, and of the tracks and stems that go with it.
 
     Args:
         corpus: The corpus.
@@ -136,11 +203,9 @@ class CropReader:
     def __init__(
         self, corpus: Corpus, items: NDArray[np.int64], sampler: CropSampler, sample_rate: int
     ) -> None:
-        self._corpus, self._sampler, self._sample_rate = corpus, sampler, sample_rate
+        self._corpus, self._has_stems = corpus, sampler.partners == "stems"
         self._mates = _Mates(corpus, items) if sampler.partners == "group" else None
-        self._seconds, self._span, self._least = sampler.seconds, sampler.span, sampler.min_seconds
-        sources = np.array(sampler.sources)
-        self._views = [np.flatnonzero(sources == number).tolist() for number in range(sources.max() + 1)]
+        self._cutter = Cutter(sampler, sample_rate)
 
     def read(self, item: int, rng: np.random.Generator, crops: Sequence[NDArray[np.float32]]) -> None:
         """Reads the crops of a row of the corpus into ``crops``, (samples,) for each view.
@@ -149,7 +214,7 @@ class CropReader:
             AudioFileError: If a file cannot be read, or is too short and such files are left out; its
                 ``path`` is the name by which the corpus knows it.
         """
-        track, *others = self._views
+        track, *others = self._cutter.views
         self._read(item, None, track, rng, crops)
         mates = [item] * len(others) if self._mates is None else self._mates.draw(item, len(others), rng)
         for views, mate in zip(others, mates, strict=True):
@@ -160,7 +225,7 @@ class CropReader:
         self, item: int, views: list[int], rng: np.random.Generator, crops: Sequence[NDArray[np.float32]]
     ) -> bool:
         """Whether a stem was to be read, and one that is not silent was found."""
-        stems = len(self._corpus.stems_of(item)) if self._sampler.partners == "stems" else 0
+        stems = len(self._corpus.stems_of(item)) if self._has_stems else 0
         for _ in range(_STEM_DRAWS if stems else 0):
             self._read(item, int(rng.integers(stems)), views, rng, crops)
             if np.square(crops[views[0]]).mean() > _SILENCE**2:
@@ -179,50 +244,10 @@ class CropReader:
         corpus = self._corpus
         try:
             with corpus.open(item) if stem is None else corpus.open_stem(item, stem) as reader:
-                self._cut_views(reader, item, views, rng, crops)
+                self._cutter.cut(reader, views, rng, crops, corpus.seconds[item])
         except AudioFileError as error:
             name = str(corpus.paths[item]) if stem is None else corpus.stems_of(item)[stem]
             raise AudioFileError(name, error.reason) from None
-
-    def _cut_views(
-        self,
-        reader: Reader,
-        item: int,
-        views: list[int],
-        rng: np.random.Generator,
-        crops: Sequence[NDArray[np.float32]],
-    ) -> None:
-        duration = reader.info.seconds  # a manifest may have rounded its durations up
-        if duration < self._least:
-            raise AudioFileError(
-                reader.path,
-                f"is {duration:.2f} s long (the corpus says {self._corpus.seconds[item]:.2f} s), "
-                f"shorter than the {self._least:g} s that the views need",
-            )
-        whole = self._lengthened(reader) if duration < self._span else None
-        starts = self._sampler.starts(max(duration, self._span), rng)
-        done: dict[tuple[float, float], NDArray[np.float32]] = {}
-        for view in views:
-            place = starts[view], self._seconds[view]
-            if place in done:
-                crops[view][:] = done[place]
-            elif whole is None:
-                reader.read(*place, self._sample_rate, out=crops[view])
-            else:
-                crops[view][:] = self._cut(whole, starts[view], len(crops[view]))
-            done[place] = crops[view]
-
-    def _cut(self, whole: NDArray[np.float32], start: float, samples: int) -> NDArray[np.float32]:
-        first = min(round(start * self._sample_rate), len(whole) - samples)
-        return whole[first : first + samples]
-
-    def _lengthened(self, reader: Reader) -> NDArray[np.float32]:
-        """All of a file, with silence or itself behind it."""
-        audio = reader.read(sample_rate=self._sample_rate)
-        samples = math.ceil(self._span * self._sample_rate)
-        if self._sampler.short == "loop":
-            return np.resize(audio, samples)
-        return np.pad(audio, (0, samples - len(audio)))
 
 
 class _Mates:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.data.columns import Coded
+
 TONICS = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 KEYS: tuple[str, ...] = tuple(f"{tonic} {mode}" for mode in ("major", "minor") for tonic in TONICS)
 """Names of the 24 keys by number: major ones from C upwards, then minor ones."""
@@ -100,11 +102,16 @@ def gather(field: str, labels: Sequence[Label]) -> Labels:
     task = "tagging" if "tagging" in kinds else "key" if field == "key" else "classification"
     rows = [(label,) if isinstance(label, str) else label for label in labels]
     vocabulary = KEYS if task == "key" else tuple(sorted({tag for row in rows for tag in row}))
-    columns = {tag: column for column, tag in enumerate(vocabulary)}
-    targets = np.zeros((len(rows), len(vocabulary)), bool)
+    return Labels(task, vocabulary, _marked(rows, vocabulary))
+
+
+def _marked(rows: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> NDArray[np.bool_]:
+    """(rows, columns): which names of the vocabulary stand in each row."""
+    columns = {name: column for column, name in enumerate(vocabulary)}
+    targets = np.zeros((len(rows), len(columns)), bool)
     for place, row in enumerate(rows):
-        targets[place, [columns[tag] for tag in row]] = True
-    return Labels(task, vocabulary, targets)
+        targets[place, [columns[name] for name in row]] = True
+    return targets
 
 
 def arrange(labels: Sequence[Label | None], task: str, vocabulary: Sequence[str] | None) -> Labels:
@@ -125,14 +132,64 @@ def arrange(labels: Sequence[Label | None], task: str, vocabulary: Sequence[str]
         return numbers
     rows = [(label,) if isinstance(label, str) else tuple(label or ()) for label in labels]
     found = sorted({label for row in rows for label in row})
-    columns = {label: column for column, label in enumerate(found if vocabulary is None else vocabulary)}
-    unknown = [label for label in found if label not in columns]
+    columns = tuple(found if vocabulary is None else vocabulary)
+    unknown = sorted(set(found) - set(columns))
     if unknown:
         raise ValueError(f"has labels that are not of its vocabulary: {', '.join(map(repr, unknown[:3]))}")
-    targets = np.zeros((len(rows), len(columns)), bool)
-    for place, row in enumerate(rows):
-        targets[place, [columns[label] for label in row]] = True
-    return Labels(task, tuple(columns), targets)
+    return Labels(task, columns, _marked(rows, columns))
+
+
+class Vocabulary:
+    """The columns of labels that come one by one, more than memory holds.
+
+    Args:
+        field: As in :func:`gather`.
+
+    Attributes:
+        numbers: Names of numbers, in the order of the columns; None for other kinds of labels.
+    """
+
+    def __init__(self, field: str) -> None:
+        self._field, self._kinds, self._tags = field, set[str](), set[str]()
+        self.numbers: tuple[str, ...] | None = None
+
+    def add(self, label: Label) -> None:
+        """Takes notice of a label.
+
+        Raises:
+            ValueError: If it does not go with those before.
+        """
+        kind = _TASKS[type(label)]
+        if (kind == "regression") != ("regression" in self._kinds) and self._kinds:
+            raise ValueError(f"{self._field} is a number on some tracks, and not on all")
+        self._kinds.add(kind)
+        if isinstance(label, dict):
+            self.numbers = self.numbers or tuple(label)
+            if set(label) != set(self.numbers):
+                raise ValueError(f"its numbers are {sorted(label)}, and others have {sorted(self.numbers)}")
+        else:
+            self._tags.update((label,) if isinstance(label, str) else label)
+
+    @property
+    def task(self) -> str:
+        """As in :class:`Labels`."""
+        if "tagging" in self._kinds or not self._kinds:
+            return "tagging"
+        return "key" if self._field == "key" else next(iter(self._kinds))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        if self.numbers is not None:
+            return self.numbers
+        return KEYS if self.task == "key" else tuple(sorted(self._tags))
+
+    def targets(self, labels: Sequence[Label | list[str]]) -> NDArray[Any]:
+        """Some labels as columns, as in :class:`Labels`."""
+        if self.numbers is not None:
+            rows = [label for label in labels if isinstance(label, dict)]
+            return np.array([[row[name] for name in self.numbers] for row in rows])
+        return _marked([(label,) if isinstance(label, str) else tuple(label) for label in labels], self.names)
 
 
 def _numbers(labels: Sequence[Mapping[str, float]]) -> Labels:
@@ -144,7 +201,7 @@ def _numbers(labels: Sequence[Mapping[str, float]]) -> Labels:
 
 
 def constant_numbers(
-    names: Sequence[str], targets: NDArray[np.float64], splits: NDArray[np.str_]
+    names: Sequence[str], targets: NDArray[np.float64], splits: NDArray[np.str_] | Coded
 ) -> dict[str, str]:
     """Numbers that do not vary in the training or the test split, with the reason."""
     return {

@@ -16,7 +16,7 @@ from mvssl.data.labels import Label, Labels, gather, read_label
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
 SPLITS = ("train", "valid", "test")
 
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     "train": "train",
     "valid": "valid",
     "validation": "valid",
@@ -148,8 +148,12 @@ def list_manifest(manifest: Path, field: str | None = None) -> Listing:
     lines = list(manifest_lines(manifest, field))
     if not lines:
         raise CorpusError(f"{manifest}: the manifest is empty")
-    name = manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem
-    return gather_lines(manifest, lines, name, manifest.parent, field)
+    return gather_lines(manifest, lines, name_of(manifest), manifest.parent, field)
+
+
+def name_of(manifest: Path) -> str:
+    """How the corpus of a manifest is called."""
+    return manifest.parent.resolve().name if manifest.stem == "manifest" else manifest.stem
 
 
 def gather_lines(manifest: Path, lines: list[Line], name: str, root: Path, field: str | None) -> Listing:
@@ -281,9 +285,9 @@ def _stems(stems: Any) -> list[str]:
 def _split(name: Any) -> str | None:
     if name is None:
         return None
-    if not isinstance(name, str) or name not in _SPLIT_NAMES:
-        raise ValueError(f"unknown split {name!r}; known are {', '.join(_SPLIT_NAMES)}")
-    return _SPLIT_NAMES[name]
+    if not isinstance(name, str) or name not in SPLIT_NAMES:
+        raise ValueError(f"unknown split {name!r}; known are {', '.join(SPLIT_NAMES)}")
+    return SPLIT_NAMES[name]
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from mvssl.data.corpus import Corpus, Problem, corpora, shortened
 from mvssl.data.labels import Labels, constant_numbers, gather, read_label
 from mvssl.data.listing import CorpusError, Listing, list_tracks
+from mvssl.data.manifest_index import index_of, is_fresh
 from mvssl.data.named import NamedCorpus
 from mvssl.data.reader import AudioFileError
 from mvssl.data.saving import INDEX, load_corpus
@@ -70,14 +71,13 @@ def open_corpus(
     if check not in ("headers", "full"):
         raise ValueError(f"check={check!r}: must be 'headers' or 'full'")
     place, behind, labels = parted(source)
-    is_saved = place not in corpora.names() and (Path(place).expanduser() / INDEX).is_file()
+    saved = None if place in corpora.names() else _saved(Path(place).expanduser(), labels, seed)
     if place in corpora.names():
         corpus = _registered(place, root or behind, labels, seed, progress)
     elif root is not None:
         raise ValueError(f"root={os.fspath(root)!r}: {place!r} is no published corpus, but a place itself")
-    elif is_saved:
-        corpus = load_corpus(Path(place).expanduser())
-        corpus = corpus if labels is None else _labelled_by(corpus, labels)
+    elif saved is not None:
+        corpus = saved
     elif is_tars(place) and is_remote(place):
         raise CorpusError(
             f"{place}: streams can be loaded (mvssl.data.loader), but their tracks are not known beforehand; "
@@ -90,15 +90,15 @@ def open_corpus(
         corpus = _listed(list_tracks(Path(place).expanduser(), labels), seed)
     if labels is not None:
         corpus = replace(corpus, name=f"{corpus.name}:{labels}")
-    if is_saved and check == "headers":  # as it was when it was saved
-        seconds, reasons = corpus.seconds, {}
+    if saved is not None and check == "headers":  # as it was when it was saved
+        seconds, reasons = corpus.seconds, dict[int, str]()
     else:
         seconds, reasons = _inspected(corpus, check, progress)
     for index in np.flatnonzero(seconds < min_seconds):
         reasons.setdefault(
             int(index), f"is {seconds[index]:.2f} s long, shorter than the {min_seconds:g} s that are needed"
         )
-    if is_saved and not reasons and labels is None:
+    if saved is not None and not reasons:
         return corpus
     return usable(replace(corpus, seconds=seconds), reasons)
 
@@ -123,6 +123,19 @@ def _registered(
         raise ValueError(f"root={os.fspath(root)!r}: {name} is made on first use and has no folder to choose")
     corpus: Corpus = corpora.create(name, progress=progress)
     return corpus if labels is None else _labelled_by(corpus, labels)
+
+
+def _saved(place: Path, labels: str | None, seed: int) -> Corpus | None:
+    """What a prepared folder holds, or the index of a manifest; None where there is neither."""
+    if (place / INDEX).is_file():
+        corpus = load_corpus(place)
+        return corpus if labels is None else usable(_labelled_by(corpus, labels), {})
+    manifest = place / "manifest.jsonl" if place.is_dir() else place
+    if not (manifest.is_file() and is_fresh(manifest, labels, seed)):
+        return None
+    corpus = load_corpus(index_of(manifest))
+    groups = _read_tag_groups(manifest.parent / "tag_groups.json", corpus.task, corpus.vocabulary)
+    return replace(corpus, root=manifest.parent, tag_groups=groups)
 
 
 def _labelled_by(corpus: Corpus, factor: str) -> Corpus:
@@ -155,7 +168,7 @@ def _listed(listing: Listing, seed: int) -> Corpus:
         stems=None if listing.stems is None else _table(listing.stems),
         vocabulary=labels.vocabulary,
         targets=labels.targets,
-        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", labels),
+        tag_groups=_read_tag_groups(listing.root / "tag_groups.json", labels.task, labels.vocabulary),
         task=labels.task,
     )
 
@@ -166,15 +179,15 @@ def _table(rows: Sequence[Sequence[str]]) -> NDArray[np.str_]:
     return np.array([[*row, *[""] * (width - len(row))] for row in rows])
 
 
-def _read_tag_groups(path: Path, labels: Labels) -> dict[str, tuple[str, ...]]:
-    if labels.task != "tagging" or not path.is_file():
+def _read_tag_groups(path: Path, task: str, vocabulary: Collection[str]) -> dict[str, tuple[str, ...]]:
+    if task != "tagging" or not path.is_file():
         return {}
     try:
         groups = json.loads(path.read_bytes())
         groups = {str(name): tuple(map(str, tags)) for name, tags in groups.items()}
     except (ValueError, AttributeError, TypeError):
         raise CorpusError(f'{path}: must be a JSON object such as {{"group": ["tag", "tag"]}}') from None
-    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(labels.vocabulary))
+    unknown = sorted({tag for tags in groups.values() for tag in tags} - set(vocabulary))
     if unknown:
         warnings.warn(f"{path}: no track has the tags {shortened(unknown)}", stacklevel=4)
     return groups

@@ -156,7 +156,7 @@ def _facts(corpus: Corpus, row: int) -> dict[str, Any]:
     elif corpus.vocabulary:
         tags = [tag for tag, is_on in zip(corpus.vocabulary, targets, strict=True) if is_on]
         field = {"tagging": "tags", "classification": "label"}.get(corpus.task, corpus.task)
-        facts[field] = tags if corpus.task == "tagging" else (tags or [None])[0]
+        facts[field] = tags if corpus.task == "tagging" else next(iter(tags), None)
     return facts
 
 

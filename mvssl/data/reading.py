@@ -1,10 +1,11 @@
 """Reads spans of audio files: WAV, FLAC, OGG and MP3 through libsndfile, with seeking."""
 
+import hashlib
 import io
 import os
 import re
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import soundfile
@@ -22,6 +23,17 @@ _MP3_SUFFIXES = frozenset({".mp3", ".mp2", ".mp1"})
 _BLOCK = 2**20  # frames decoded at a time where a whole file is checked
 _CUT_SHORT = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 _STREAMED = 0x7FFF0000  # from here on a chunk size is the placeholder of a program that wrote to a pipe
+_MOST_CHANNELS = 64
+_RATES = 1_000, 1_000_000  # Hz that are believed
+_DENSEST = 8_192  # samples per byte that no codec exceeds, not even for silence: a FLAC frame has 5,000
+
+# What an MP3 decoder does not understand it makes silent, a granule of 576 samples at least. Real silence
+# is approached through overlapping windows; this begins or ends amid sound of more than −40 dB.
+_GRANULE = 576
+_SOUND = 0.01
+
+_FLAC_WIDTHS = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # bytes of a sample
+_FLAC_MD5 = slice(26, 42)  # of the file: signature, header of a block, and 18 bytes of STREAMINFO before it
 _NOT_AUDIO = "is not audio in a format that can be decoded (WAV, FLAC, OGG or MP3)"
 
 
@@ -91,17 +103,46 @@ class AudioReader(Reader):
         # libsndfile converts 16-bit WAV to float at a seventh of the speed that NumPy does.
         self._dtype = "int16" if self._file.subtype == "PCM_16" else "float32"
         frames, sample_rate = self._file.frames, self._file.samplerate
-        if not 0 < frames < 2**53:
+        reason = self._why_implausible(file)
+        if reason:
             self._file.close()
-            raise AudioFileError(path, "has no samples" if frames <= 0 else "does not say how long it is")
+            raise AudioFileError(path, reason)
         super().__init__(name, AudioInfo(frames / sample_rate, sample_rate, self._file.channels, frames))
+
+    def _why_implausible(self, file: IO[bytes] | io.RawIOBase | None) -> str:
+        """What is wrong with a header that libsndfile takes; reading by it could fill all memory."""
+        frames, rate, channels = self._file.frames, self._file.samplerate, self._file.channels
+        if frames <= 0:
+            return "has no samples"
+        if frames >= 2**53:
+            return "does not say how long it is"
+        if not _RATES[0] <= rate <= _RATES[1]:
+            return f"is damaged: its header says {rate} Hz"
+        if channels > _MOST_CHANNELS:
+            return f"is damaged: its header says {channels} channels"
+        if frames > _BLOCK:
+            size = os.path.getsize(self._file.name) if file is None else _size(file)
+            if frames > size * _DENSEST:
+                return f"is damaged: its header says {frames / rate / 3600:.1f} h, too much for {size} bytes"
+        return ""
 
     def close(self) -> None:
         self._file.close()
 
     def verify(self) -> None:
-        """Decodes the whole file, block by block, and drops the result; errors are those of reading."""
+        """Decodes the whole file, block by block, and drops the result.
+
+        A FLAC file must also have the checksum that stands in it.
+
+        Raises:
+            AudioFileError: If any of it cannot be decoded, holds NaN or infinite samples, or is not what was
+                written.
+        """
         self.require_end()
+        width = _FLAC_WIDTHS.get(self._file.subtype)
+        if self._file.format == "FLAC" and width:
+            self._verify_flac(width)
+            return
         for first in range(0, self.info.frames, _BLOCK):
             self._native(first, min(_BLOCK, self.info.frames - first))
 
@@ -122,23 +163,44 @@ class AudioReader(Reader):
         if "lacks an end-of-stream bit" in log:
             raise AudioFileError(self.path, "is cut short: the OGG stream has no end")
 
-    def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        """``count`` samples from ``first`` on, at the file's own rate, mixed down."""
-        run_up = min(first, _MP3_RUN_UP) if self._is_mp3 else 0
+    def _head(self) -> bytes:
+        """The first bytes of the file."""
+        with open(self.path, "rb") as file:
+            return file.read(_FLAC_MD5.stop)
+
+    def _verify_flac(self, width: int) -> None:
+        head = self._head()
+        digest = hashlib.md5(usedforsecurity=False)
+        for first in range(0, self.info.frames, _BLOCK):
+            block = np.empty((min(_BLOCK, self.info.frames - first), self.info.channels), "int32")
+            self._decode(first, block)
+            # libsndfile puts the bits of shorter samples to the top.
+            digest.update(np.ascontiguousarray(block).view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes())
+        is_known = head.startswith(b"fLaC") and any(head[_FLAC_MD5])
+        if is_known and digest.digest() != head[_FLAC_MD5]:
+            raise AudioFileError(self.path, "is damaged: its audio is not what its checksum says")
+
+    def _decode(self, first: int, audio: NDArray[Any]) -> None:
+        """Fills (samples, channels) from a sample on."""
         try:
             with _quiet(self._is_mp3):
-                self._file.seek(first - run_up)
-                audio = np.empty((run_up + count, self.info.channels), self._dtype)
-                decoded = self._file.buffer_read_into(audio, self._dtype)
+                self._file.seek(first)
+                decoded = self._file.buffer_read_into(audio, audio.dtype.name)
         except soundfile.LibsndfileError as error:
             detail = error.error_string.removeprefix("Error : ").rstrip(".")
             raise AudioFileError(self.path, f"is damaged or cut short ({detail})") from None
-        if decoded < run_up + count:
-            end = (first + count) / self.info.sample_rate
+        if decoded < len(audio):
+            end = (first + len(audio)) / self.info.sample_rate
             raise AudioFileError(
                 self.path,
                 f"is cut short: it ends before {end:g} s although its header says {self.info.seconds:g} s",
             )
+
+    def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """``count`` samples from ``first`` on, at the file's own rate, mixed down."""
+        run_up = min(first, _MP3_RUN_UP) if self._is_mp3 else 0
+        audio = np.empty((run_up + count, self.info.channels), self._dtype)
+        self._decode(first - run_up, audio)
         if audio.dtype == np.int16:
             if self.info.channels == 1:
                 return np.multiply(audio[:, 0], INT16_SCALE, out=out, dtype=np.float32)
@@ -146,7 +208,31 @@ class AudioReader(Reader):
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
         if not np.isfinite(mono).all():
             raise AudioFileError(self.path, "holds NaN or infinite samples")
+        gap = _gap(mono) if self._is_mp3 else None
+        if gap is not None:
+            place = (first + gap) / self.info.sample_rate
+            raise AudioFileError(self.path, f"is damaged: sound is missing at {place:.2f} s")
         return into(out, mono)
+
+
+def _size(file: IO[bytes] | io.RawIOBase) -> int:
+    place = file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(place)
+    return size
+
+
+def _gap(audio: NDArray[np.float32]) -> int | None:
+    """Where a decoder made samples silent, if it did."""
+    zero = audio == 0
+    if np.count_nonzero(zero) < _GRANULE:
+        return None
+    edges = np.flatnonzero(np.diff(zero, prepend=False, append=False))
+    for begin, end in edges.reshape(-1, 2):
+        around = np.abs([audio[begin - 1] if begin else 0.0, audio[end] if end < len(audio) else 0.0])
+        if end - begin >= _GRANULE and around.max() > _SOUND:
+            return int(begin)
+    return None
 
 
 def _quiet(is_mp3: bool) -> AbstractContextManager[None]:

@@ -188,14 +188,16 @@ def _stems(columns: Path, corpus: Corpus) -> NDArray[np.str_] | None:
 
 
 def _shards(folder: Path, columns: Path, facts: Mapping[str, Any]) -> Shards:
-    known = {
-        name: _numbers(columns, f"audio.{name}")
-        for name in _SHARD_COLUMNS
-        if (columns / f"audio.{name}.npy").is_file()
-    }
-    return Shards(folder, tuple(facts["files"]), facts["format"], facts["sample_rate"], **{
-        "checksum": None, **known,
-    })  # fmt: skip
+    def column(name: str) -> NDArray[Any] | None:
+        known = (columns / f"audio.{name}.npy").is_file()
+        return _numbers(columns, f"audio.{name}") if known else None
+
+    return Shards(
+        folder, tuple(facts["files"]), facts["format"], facts["sample_rate"],
+        shard=_numbers(columns, "audio.shard"), offset=_numbers(columns, "audio.offset"),
+        size=_numbers(columns, "audio.size"), checksum=column("checksum"),
+        tracks=_numbers(columns, "audio.tracks"), stems=column("stems"),
+    )  # fmt: skip
 
 
 def save_problems(file: Path, problems: tuple[Problem, ...]) -> None:

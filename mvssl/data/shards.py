@@ -69,13 +69,13 @@ class Shards:
         assert self.stems is not None
         return self._open(int(self.stems[row, number]))
 
-    def bytes(self, row: int) -> NDArray[np.uint8]:
+    def data(self, row: int) -> NDArray[np.uint8]:
         """What the shard holds of a track."""
         return self._bytes(int(self.tracks[row]))
 
     def sample(self, row: int) -> bytes:
         """Size of a track and some bytes of its middle."""
-        found = self.bytes(row)
+        found = self.data(row)
         middle = len(found) // 2
         return len(found).to_bytes(8, "little") + found[middle : middle + 4096].tobytes()
 
@@ -154,12 +154,15 @@ class MemberReader(AudioReader):
         require_checksum(self.path, self._data, self._checksum)
         super().verify()
 
+    def _head(self) -> bytes:
+        return self._data[:64].tobytes()
+
 
 def require_checksum(path: str, data: NDArray[np.uint8], expected: int | None) -> None:
     """Raises AudioFileError if bytes are not those that were written."""
     found = 0
     for first in range(0, len(data), _BLOCK):
-        found = zlib.crc32(data[first : first + _BLOCK], found)
+        found = zlib.crc32(data[first : first + _BLOCK].data, found)
     if expected is not None and found != expected:
         raise AudioFileError(path, "is damaged: a checksum is not that of what was written")
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mvssl import seeding
+from mvssl.data.columns import Coded
 from mvssl.data.listing import SPLITS
 
 _BLOCK = 2**18  # rows
@@ -34,21 +35,36 @@ def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int)
         group = groups[index] if groups else ""
         members[(group, "" if group else path)].append(index)
     names = sorted(members)
-    shuffled = [names[i] for i in seeding.generator(seed).permutation(len(names))]
-    shuffled.sort(key=lambda name: -len(members[name]))  # stable: equal sizes stay shuffled
-
-    lacking = np.array(_SHARES) * len(paths)
-    empty = set(range(len(SPLITS)))
+    units = assign_units(np.array([len(members[name]) for name in names]), seed)
     splits = [""] * len(paths)
-    for assigned, name in enumerate(shuffled):
-        must_fill = len(shuffled) - assigned <= len(empty)
-        candidates = sorted(empty) if must_fill else range(len(SPLITS))
-        chosen = max(candidates, key=lambda split: lacking[split])
-        empty.discard(chosen)
-        lacking[chosen] -= len(members[name])
+    for name, split in zip(names, units.tolist(), strict=True):
         for index in members[name]:
-            splits[index] = SPLITS[chosen]
+            splits[index] = SPLITS[split]
     return splits
+
+
+def assign_units(sizes: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
+    """Assigns groups of tracks to splits, from the largest to the smallest, each to the one that lacks most.
+
+    Args:
+        sizes: (groups,) numbers of tracks.
+        seed: Decides among groups of the same size.
+
+    Returns:
+        (groups,) places in ``SPLITS``, of which none stays empty if there are three groups.
+    """
+    shuffled = seeding.generator(seed).permutation(len(sizes))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]  # equal sizes stay shuffled
+    lacking = (np.array(_SHARES) * sizes.sum()).tolist()
+    empty = set(range(len(SPLITS)))
+    units = np.empty(len(sizes), np.int8)
+    for assigned, unit in enumerate(order):
+        must_fill = len(sizes) - assigned <= len(empty)
+        chosen = max(sorted(empty) if must_fill else range(len(SPLITS)), key=lacking.__getitem__)
+        empty.discard(chosen)
+        lacking[chosen] -= int(sizes[unit])
+        units[unit] = chosen
+    return units
 
 
 def warn_about_leaks(
@@ -101,7 +117,7 @@ def file_sample(path: Path, size: int = 4096) -> bytes:
 
 
 def unusable_tags(
-    tags: Sequence[str], targets: NDArray[np.bool_], splits: NDArray[np.str_]
+    tags: Sequence[str], targets: NDArray[np.bool_], splits: NDArray[np.str_] | Coded
 ) -> dict[str, str]:
     """Tags that cannot be learned or cannot be tested, with the reason.
 

@@ -119,7 +119,7 @@ def _samples(shard: int, path: Path) -> Iterator[Sample]:
                     sample.audio, sample.name = part, member.name
                 elif STEM.match(suffix) and suffix.endswith(AUDIO_SUFFIXES):
                     sample.stems.append(part)
-                archive.members = []  # else it keeps them all
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps them all
         yield sample
     except (tarfile.TarError, EOFError) as error:
         raise CorpusError(

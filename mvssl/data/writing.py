@@ -173,11 +173,12 @@ class ShardWriter:
         last = self.written[-1].shard
         first = next(row for row, track in enumerate(self.written) if track.shard == last)
         path = self._path(last)
-        data = np.memmap(path, np.uint8, "r") if path.exists() and path.stat().st_size else np.empty(0)
+        is_there = path.exists() and path.stat().st_size > 0
+        data = np.memmap(path, np.uint8, "r") if is_there else np.empty(0, np.uint8)
         for row in range(first, len(self.written)):
             for offset, size, crc in self.written[row].parts:
                 found = data[offset : offset + size]
-                if len(found) < size or zlib.crc32(found) != crc:
+                if len(found) < size or zlib.crc32(found.data) != crc:
                     del self.written[row:]
                     return
 

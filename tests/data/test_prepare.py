@@ -325,4 +325,4 @@ def test_arguments_that_make_no_sense(corpus, tmp_path, wrong):
 def test_checksums_are_those_of_the_bytes(corpus, tmp_path):
     prepared = prepare(corpus, tmp_path / "out", RATE)
     for row in range(3):
-        assert zlib.crc32(prepared.audio.bytes(row)) == prepared.audio.checksum[row]
+        assert zlib.crc32(prepared.audio.data(row)) == prepared.audio.checksum[row]

@@ -260,3 +260,68 @@ def test_arguments_that_make_no_sense(folder, wrong):
 def test_error_survives_pickling():
     error = pickle.loads(pickle.dumps(AudioFileError("a.wav", "is broken")))
     assert (error.path, error.reason) == ("a.wav", "is broken")
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 32_000, 96_000, 192_000])
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_any_rate_and_number_of_channels(tmp_path, rate, channels):
+    time = np.arange(rate) / rate
+    tone = 0.5 * np.sin(2 * np.pi * 440 * time)
+    soundfile.write(tmp_path / "a.wav", np.tile(tone[:, None], channels), rate)
+    crop = read_audio(tmp_path / "a.wav", 0.25, 0.5, 16_000)
+    expected = 0.5 * np.sin(2 * np.pi * 440 * (0.25 + np.arange(8_000) / 16_000))
+    np.testing.assert_allclose(crop, expected, atol=2e-3)
+
+
+def test_silent_and_clipped_files_come_as_they_are(tmp_path):
+    soundfile.write(tmp_path / "silent.mp3", np.zeros(44_100), 44_100)
+    soundfile.write(tmp_path / "silent.flac", np.zeros(44_100), 44_100)
+    soundfile.write(tmp_path / "clipped.wav", np.full(8_000, 2.0), 8_000)
+    soundfile.write(tmp_path / "loud.wav", np.full(8_000, 2.0), 8_000, subtype="FLOAT")
+    assert (read_audio(tmp_path / "silent.mp3") == 0).all()
+    assert (read_audio(tmp_path / "silent.flac") == 0).all()
+    assert (read_audio(tmp_path / "clipped.wav") == np.float32(1 - 2**-15)).all()
+    assert (read_audio(tmp_path / "loud.wav") == 2).all()
+
+
+def test_music_that_falls_silent_and_begins_again_is_not_damaged(tmp_path):
+    audio = music(44_100, 4)[:, 0]
+    audio[40_000:90_000] = audio[120_000:] = 0
+    soundfile.write(tmp_path / "a.mp3", audio, 44_100)
+    heard = read_audio(tmp_path / "a.mp3")
+    assert (heard[50_000:80_000] == 0).all()
+    with AudioReader(tmp_path / "a.mp3") as reader:
+        reader.verify()
+
+
+def test_frames_that_an_mp3_lacks_are_noticed(folder, tmp_path):
+    data = bytearray((folder / "mono.mp3").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1_500] = np.random.default_rng(0).bytes(1_500)
+    path = write_bytes(tmp_path / "a.mp3", data)
+    with pytest.raises(AudioFileError, match=r"sound is missing at [4-8]\.\d\d s|is damaged or cut short"):
+        read_audio(path)
+    np.testing.assert_allclose(read_audio(path, 1, 1), read_audio(folder / "mono.mp3", 1, 1), atol=1e-4)
+
+
+def test_a_flac_that_is_not_what_was_written(folder, tmp_path):
+    data = bytearray((folder / "surround.flac").read_bytes())
+    data[26] ^= 1  # the checksum itself
+    path = write_bytes(tmp_path / "a.flac", data)
+    assert len(read_audio(path)) == 4 * 48_000
+    with pytest.raises(AudioFileError, match="not what its checksum says"), AudioReader(path) as reader:
+        reader.verify()
+
+
+def test_headers_that_cannot_be_true(folder, tmp_path):
+    flac = bytearray((folder / "surround.flac").read_bytes())
+    flac[21] |= 0x0F  # the 36-bit number of samples
+    wav = bytearray((folder / "mono.wav").read_bytes())
+    wav[24:28] = struct.pack("<I", 7)
+    many = bytearray((folder / "mono.wav").read_bytes())
+    many[22:24], many[32:34] = struct.pack("<H", 700), struct.pack("<H", 1_400)
+    for name, data, reason in [
+        ("a.flac", flac, "too much for"), ("b.wav", wav, "says 7 Hz"), ("c.wav", many, "says 700 channels"),
+    ]:  # fmt: skip
+        with pytest.raises(AudioFileError, match=reason):
+            probe(write_bytes(tmp_path / name, data))

@@ -11,7 +11,7 @@ import yaml
 from mvssl.device import Precision
 from mvssl.encoders import encoders
 from mvssl.pretext import pretexts
-from mvssl.training.fit import ENDLESS
+from mvssl.training.recipe import ENDLESS
 from mvssl.training.run import write_text
 from mvssl.views import chain
 from mvssl.views.samplers import Short

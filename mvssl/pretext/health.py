@@ -66,7 +66,8 @@ def signs_of_collapse(embeddings: Sequence[Tensor]) -> dict[str, Tensor]:
         **aligned,
         "uniformity": uniformity(first),
         "embedding_std": spread(first),
-        "rankme": effective_rank(first),
+        # Of what is not finite, torch finds no singular values, and the others are not finite either.
+        "rankme": effective_rank(first) if first.isfinite().all() else first.new_tensor(float("nan")),
     }
 
 

@@ -1,5 +1,6 @@
 """What went wrong, step by step: losses and gradients that are not finite, and gradients that explode."""
 
+import copy
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -67,17 +68,22 @@ class Divergence:
         self._norms = deque(state["norms"], _REMEMBERED)
 
 
-class Buffers:
-    """The buffers of a module as they were: what a step that is skipped must leave no trace in."""
+class Remembered:
+    """What a module remembers besides its parameters: a step that is skipped must leave no trace in it."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._kept = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        self._buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
+        kind = nn.Module.get_extra_state
+        others = (part for part in module.modules() if type(part).get_extra_state is not kind)
+        self._others = [(part, copy.deepcopy(part.get_extra_state())) for part in others]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts them back."""
-        for buffer, value in self._kept:
+        """Puts all of it back."""
+        for buffer, value in self._buffers:
             buffer.copy_(value)
+        for part, state in self._others:
+            part.set_extra_state(state)
 
 
 def diagnosis(

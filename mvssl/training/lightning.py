@@ -1,6 +1,7 @@
 """The thin LightningModule around a pretext, and the loop that trains it."""
 
 import logging
+import math
 import signal
 import time
 import warnings
@@ -23,7 +24,7 @@ from mvssl.encoders.disk import IN_CHECKPOINT, describe_encoder
 from mvssl.optim import make_optimiser, warmup_cosine
 from mvssl.pretext import Pretext, PretextOutput, forward_in_chunks
 from mvssl.training.checkpoints import newest_checkpoint, read_checkpoint, save_checkpoint
-from mvssl.training.divergence import Buffers, Divergence, diagnosis, explain
+from mvssl.training.divergence import Divergence, Remembered, diagnosis, explain
 from mvssl.training.processes import Processes
 from mvssl.training.recipe import FitResult, Recipe
 from mvssl.training.showing import OnlineProbe
@@ -59,7 +60,7 @@ class PretextModule(pl.LightningModule):
         self.skipped = False
         self.watcher: Watcher
         self._wrong: str | None = None
-        self._before: Buffers | None = None
+        self._before: Remembered | None = None
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         self._begin(index)
@@ -87,7 +88,7 @@ class PretextModule(pl.LightningModule):
             group["lr"] = self.learning_rate * group.get("share", 1.0)
         self._wrong, self.skipped = None, False
         if self.recipe.on_divergence == "skip":
-            self._before = Buffers(self.pretext)
+            self._before = Remembered(self.pretext)
 
     def configure_gradient_clipping(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -97,7 +98,8 @@ class PretextModule(pl.LightningModule):
         if wrong is None:
             return
         # Under fp16 gradients overflow until the loss is scaled well; that step is then no step anyway.
-        overflow = self._wrong is None and getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        overflow = scaled and self._wrong is None and not math.isfinite(self.gradient_norm)
         if not (overflow or self.recipe.on_divergence == "skip") or not self.divergence.skip():
             raise self._diverged(wrong)
         self.skipped = True

@@ -17,8 +17,7 @@ from mvssl.data import CorpusError, open_corpus
 from mvssl.encoders import ResNet, encoders, load_encoder
 from mvssl.pretext import BYOL, DINO, CollapseWarning, Hybrid, Pretext, PretextOutput, SimCLR, SupCon, SwAV
 from mvssl.registry import Entry
-from mvssl.training import pretrain, read_metrics
-from mvssl.training.fit import Recipe
+from mvssl.training import Recipe, pretrain, read_metrics
 from mvssl.views import Adjacent, Crops, Gap, MultiCrop, ViewChain, samplers
 
 

@@ -43,11 +43,11 @@ def test_accumulated_gradients_are_those_of_the_batches_together(encoder, music,
         pretext = _Mean(encoder)
         encoder.eval()  # batch norms would see halves
         _fit(
-            pretext, music, tmp_path / str(accumulate), accumulate=accumulate, batch_size=16 // accumulate,
-            optimiser="sgd", learning_rate=0.1,
+            pretext, music, tmp_path / str(accumulate), steps=2, accumulate=accumulate,
+            batch_size=16 // accumulate, optimiser="sgd", learning_rate=0.1,
         )  # fmt: skip
         rows = read_metrics(tmp_path / str(accumulate))
-        assert [(row["step"], row["views"]) for row in rows] == [(n, 32 * n) for n in (1, 2, 3, 4)]
+        assert [(row["step"], row["views"]) for row in rows] == [(n, 32 * n) for n in (1, 2)]
         weights.append(_weights(encoder))
         losses.append(rows[-1]["gradient_norm"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)

@@ -1,5 +1,6 @@
 """Several processes of ``fit`` are one process on the whole batch."""
 
+import inspect
 import os
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import torch.distributed as dist
 import mvssl
 from mvssl.data import loader, open_corpus
 from mvssl.encoders import ResNet
-from mvssl.pretext import create_pretext, list_pretexts
+from mvssl.pretext import create_pretext, list_pretexts, pretexts
 from mvssl.training import read_metrics
 from mvssl.training.processes import launched
 from mvssl.views import chain
@@ -32,7 +33,9 @@ def fitted(names, corpus, folder):
         torch.manual_seed(0)
         frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
         encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
-        pretext = create_pretext(name, encoder)
+        arguments = inspect.signature(pretexts.entry(name).target).parameters
+        sizes = [argument for argument in arguments if argument.endswith("_dim") or argument == "prototypes"]
+        pretext = create_pretext(name, encoder, **dict.fromkeys(sizes, 32))
         result = mvssl.fit(
             pretext, corpus, "light", steps=3, batch_size=12, out=folder / name / str(size), progress=False,
             log_every=1, precision="fp32", optimiser="sgd", learning_rate=0.02, show_every=0,

@@ -1,19 +1,20 @@
 """Views per second of SimCLR pre-training, against scripts that do the same with other libraries, in one run.
 
-All train the same encoder on the same corpus, with batches of the same size and views from the same ranges with
-the same probabilities:
+All train the same encoder on the same corpus, with batches of the same size, and views from the same ranges
+with the same probabilities:
 
-lightly: what one writes without mvssl. A data set that reads crops with soundfile and transforms each with
+"lightly": what one writes without mvssl. A data set that reads crops with soundfile and transforms each with
 audiomentations, in ``--workers`` processes; torchaudio's log-mel, lightly's head and NT-Xent.
 
-clmr: in the manner of CLMR's code (arXiv:2103.09410), whose own libraries no longer install. Every item reads its
-whole file, and each of its views passes torchaudio's filters and a few lines of torch for the rest, one clip at a
-time in ``--workers`` processes; the pitch is shifted by audiomentations.
+"clmr": in the manner of CLMR's code (arXiv:2103.09410), whose own libraries no longer install. Every item
+reads its whole file, and each of its views passes torchaudio's filters and a few lines of torch, one clip at
+a time in ``--workers`` processes; the pitch is shifted by audiomentations. The rest is as above.
 
-stable-pretraining: the data set of ``lightly`` in its Lightning module; where it is installed.
+What mvssl does to the process and the encoder (freed memory is kept, channels come last) helps them as well.
 
-Aims with the chain clmr on two cores: 2 times lightly, 5 times clmr. The chain ``crops`` transforms nothing and
-shows what is left then. Competitors take turns, so that a busy machine slows all; ratios are medians over rounds.
+Aims with the chain clmr on two cores: 2 times lightly, 5 times clmr. The chain ``crops`` transforms nothing
+and shows what is left then. Competitors take turns, so that a busy machine slows all; ratios are medians over
+rounds.
 
     python benchmarks/vs_peers.py --out benchmarks/results/vs_peers_cpu2_torch2.11.json
 """
@@ -22,11 +23,10 @@ import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,8 @@ from mvssl.training.run import environment, write_json
 from mvssl.views import chain
 
 Samples = NDArray[np.float32]
-Steps = Iterator[object]
-"""Each item is a step that has been made."""
+Steps = Generator[None, None, None]
+"""Makes a step whenever it is asked for the next item."""
 
 TEMPERATURE, RATE, DECAY = 0.1, 1e-3, 1e-2
 
@@ -74,18 +74,13 @@ def main() -> None:
     keep_freed_memory()
     found = {
         "environment": environment() | {"load": os.getloadavg()[0]},
-        "peers": {name: version(name) for name in _packages()},
+        "peers": {name: version(name) for name in ("lightly", "torchaudio", "audiomentations")},
         "settings": {name: str(value) for name, value in vars(options).items()},
         **{name: compared(name, options) for name in options.chains},
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, found)
     print({name: found[name] for name in options.chains})
-
-
-def _packages() -> list[str]:
-    known = ["lightly", "torchaudio", "audiomentations"]
-    return known + (["stable-pretraining"] if find_spec("stable_pretraining") else [])
 
 
 def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -101,8 +96,6 @@ def compared(name: str, options: argparse.Namespace) -> dict[str, Any]:
             "lightly": partial(plain, crops, options),
             "clmr": partial(plain, whole, options),
         }
-        if find_spec("stable_pretraining"):
-            ways["stable-pretraining"] = partial(stable, crops, options)
         rates: dict[str, list[float]] = {way: [] for way in ways}
         for _ in range(options.rounds):
             for way, start in ways.items():
@@ -127,7 +120,7 @@ def _rate(steps: Steps, count: int, views: int) -> float:
         next(steps)
     wait()
     spent = time.perf_counter() - start
-    steps.close()  # type: ignore[attr-defined]
+    steps.close()
     return count * views / spent
 
 

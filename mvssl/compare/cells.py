@@ -80,21 +80,21 @@ class Cell:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
     def note_job(self, **facts: Any) -> None:
-        """Keeps ``launcher``, ``job`` and ``log`` of who runs the cell and, if it failed, the ``error``."""
+        """Keeps which ``launcher`` gave the cell to which ``job``, in which ``folder``, or the ``error``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / JOB, facts)
 
     def state(self) -> str:
-        """In words: done, running, failed and why, handed to a job, begun or not begun."""
+        """In words: done, running, failed and why, handed to Slurm, begun or not begun."""
         if self.done:
             return "done"
         if self.running:
             return "running"
         job = self.job()
         if "error" in job:
-            return f"failed: {job['error']} (log: {job['log']})"
-        if job:
-            return f"handed to {job['launcher']} job {job['job']}"
+            return f"failed: {job['error']}"
+        if job.get("launcher") == "slurm":
+            return f"handed to Slurm job {job['job']}"
         return "begun" if self.folder.is_dir() else "not begun"
 
 

@@ -205,7 +205,7 @@ class Grid:
         else:
             failed = Launcher(self.runner, cells, self.out, launch).run()
         report = self.out / "report.html"
-        if any(cell.done for cell in cells):
+        if any(cell.done and "diverged" not in cell.facts() for cell in cells):
             found = collect(self.out)
             took = {"seconds of this call": round(time.time() - self.started)}
             write_report(replace(found, environment={**found.environment, **took}), self.out)

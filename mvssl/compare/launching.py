@@ -81,6 +81,7 @@ class Launcher:
         launch: Where cells are run.
 
     Raises:
+        ChildProcessError: If Slurm takes no job.
         ValueError: If Slurm's options are wrong.
     """
 
@@ -151,12 +152,12 @@ class Launcher:
             gpu = self.gpus[self.places[cell] % len(self.gpus)]
             self.executor.update_parameters(gpus_per_node=1, visible_gpus=[gpu])
         with _environment(dict.fromkeys(_THREADS, self.threads)):
-            job = self.executor.submit(CellJob(self.pickle, cell, self.threads))
-        log = str(job.paths.stderr)
-        cell.note_job(
-            launcher=self.launch.launcher, job=job.job_id, folder=str(self.executor.folder), log=log
-        )
-        self._await(cell, job, f"{self.launch.launcher} job {job.job_id}, log in {log}")
+            try:
+                job = self.executor.submit(CellJob(self.pickle, cell, self.threads))
+            except RuntimeError as error:  # what sbatch says
+                raise ChildProcessError(f"no job can be started for {cell}: {error}") from None
+        cell.note_job(launcher=self.launch.launcher, job=job.job_id, folder=str(self.executor.folder))
+        self._await(cell, job, f"{self.launch.launcher} job {job.job_id}, log in {job.paths.stderr}")
 
     def _await(self, cell: Cell, job: "submitit.Job[None] | None", told: str) -> None:
         self.running[cell] = job
@@ -176,12 +177,12 @@ class Launcher:
             elif job is None:
                 self.waiting.append(cell)
             else:
-                self._fail(cell, _reason(job), log=str(job.paths.stderr))
+                self._fail(cell, f"{_reason(job)} (log: {job.paths.stderr})")
 
-    def _fail(self, cell: Cell, reason: str, log: str = "none") -> None:
-        self.failed[cell] = reason if log == "none" else f"{reason} (log: {log})"
-        cell.note_job(launcher=self.launch.launcher, job="none", log=log, error=reason)
-        self._tell(cell, f"failed: {self.failed[cell]}")
+    def _fail(self, cell: Cell, reason: str) -> None:
+        self.failed[cell] = reason
+        cell.note_job(launcher=self.launch.launcher, error=reason)
+        self._tell(cell, f"failed: {reason}")
 
     def _interrupt(self) -> None:
         """Ends local jobs; those of Slurm go on."""

@@ -140,9 +140,11 @@ def test_a_folder_is_claimed_by_one_process_at_a_time(tmp_path, monkeypatch):
         with pytest.raises(BlockingIOError, match="is being run by another process"), claimed(cell.folder):
             pass
     assert not cell.running
-    cell.note_job(launcher="slurm", job="7", folder="jobs", log="x.err")
-    assert cell.state() == "handed to slurm job 7"
-    cell.note_job(launcher="slurm", job="7", log="x.err", error="out of memory")
+    cell.note_job(launcher="local", job="6", folder="jobs")
+    assert cell.state() == "begun"
+    cell.note_job(launcher="slurm", job="7", folder="jobs")
+    assert cell.state() == "handed to Slurm job 7"
+    cell.note_job(launcher="slurm", error="out of memory (log: x.err)")
     assert cell.state() == "failed: out of memory (log: x.err)"
 
 
@@ -240,11 +242,19 @@ def test_slurm_is_asked_for_what_was_given_and_earlier_jobs_are_waited_for(
     (cell / "cell.json").unlink()
     for result in out.glob("jobs/*/17/*_result.pkl"):
         result.unlink()
-    (slurm / "sbatch").write_text("#!/bin/bash\nexit 1\n")
+    (slurm / "sbatch").write_text("#!/bin/bash\necho 'invalid partition' >&2; exit 1\n")
     (slurm / "sacct").write_text(SACCT + f"echo '{facts}' > {cell}/cell.json\n")
     main(line)
     assert "waiting for Slurm job 17 of an earlier call" in capsys.readouterr().err
     assert _rows(out) == _rows(here)
+
+    (cell / "cell.json").unlink()
+    (cell / "job.json").unlink()
+    with pytest.raises(SystemExit):
+        main(line)
+    error = capsys.readouterr().err.strip()
+    assert "no job can be started for random with seed 0" in error
+    assert "invalid partition" in error
 
 
 def test_a_job_that_slurm_ends_early_is_queued_again_as_it_was(tmp_path):

@@ -30,7 +30,8 @@ def test_building_blocks_need_neither_torchvision_nor_lightning():
 
 def test_the_command_line_imports_what_it_runs_and_no_more():
     loaded = modules_after(
-        "from contextlib import suppress; from mvssl.cli import main\nwith suppress(SystemExit): main(['--help'])"
+        "from contextlib import suppress\nfrom mvssl.cli import main\n"
+        "with suppress(SystemExit): main(['--help'])"
     )
     assert "mvssl.cli" in loaded
     assert loaded.isdisjoint({"torch", "numpy", "mvssl.compare", "mvssl.data"})

@@ -115,6 +115,10 @@ class Coded:
 
 
 Column = NDArray[Any] | Strings | Coded
+"""What stands in one place for every track."""
+
+Names = NDArray[np.str_] | Strings
+"""Such as the paths of a corpus."""
 
 
 def write_column(folder: Path, name: str, column: Column) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvssl.data.columns import Coded, Strings
+from mvssl.data.columns import Coded, Names
 from mvssl.data.listing import SPLITS, CorpusError
 from mvssl.data.reader import AudioFileError, Reader
 from mvssl.data.reading import AudioReader
@@ -75,7 +75,7 @@ class Corpus:
 
     name: str
     root: Path
-    paths: NDArray[np.str_] | Strings
+    paths: Names
     seconds: NDArray[np.float64]
     splits: NDArray[np.str_] | Coded
     vocabulary: tuple[str, ...]

@@ -100,7 +100,7 @@ def gather(field: str, labels: Sequence[Label]) -> Labels:
             raise ValueError(f"{field} is a number on some tracks, and not on all [{place}]")
     kinds = {_TASKS[type(label)] for label in labels}
     task = "tagging" if "tagging" in kinds else "key" if field == "key" else "classification"
-    rows = [(label,) if isinstance(label, str) else label for label in labels]
+    rows = [(label,) if isinstance(label, str) else tuple(label) for label in labels]
     vocabulary = KEYS if task == "key" else tuple(sorted({tag for row in rows for tag in row}))
     return Labels(task, vocabulary, _marked(rows, vocabulary))
 

@@ -3,7 +3,6 @@
 import copy
 import math
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from statistics import median
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mvssl.data import Batch
+from mvssl.data.columns import Names
 from mvssl.pretext import PretextOutput
 from mvssl.training.run import write_json
 
@@ -91,7 +91,7 @@ def diagnosis(
     step: int,
     pretext: str,
     batch: Batch,
-    names: Sequence[str],
+    names: Names,
     output: PretextOutput,
     **more: float,
 ) -> dict[str, Any]:

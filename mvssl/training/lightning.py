@@ -18,6 +18,7 @@ from pytorch_lightning.utilities.warnings import PossibleUserWarning
 from torch import Tensor
 
 from mvssl.data import Batch
+from mvssl.data.columns import Names
 from mvssl.device import autocast_type, default_device
 from mvssl.distributed import convert_batch_norms, rank, total
 from mvssl.encoders.disk import IN_CHECKPOINT, describe_encoder
@@ -47,7 +48,7 @@ class PretextModule(pl.LightningModule):
     """
 
     def __init__(
-        self, pretext: Pretext, views: ViewChain, recipe: Recipe, divergence: Divergence, names: Sequence[str]
+        self, pretext: Pretext, views: ViewChain, recipe: Recipe, divergence: Divergence, names: Names
     ) -> None:
         super().__init__()
         self.pretext, self.views, self.recipe = pretext, views, recipe
@@ -184,7 +185,7 @@ def train(
     folder: Path,
     processes: Processes,
     *,
-    names: Sequence[str],
+    names: Names,
     probe: OnlineProbe | None,
     progress: bool,
 ) -> FitResult:
@@ -202,7 +203,7 @@ def train(
         progress: Show a progress bar.
     """
     device = default_device()
-    precision = _PRECISIONS[autocast_type(recipe.precision, device)]
+    precision: Any = _PRECISIONS[autocast_type(recipe.precision, device)]
     saved = newest_checkpoint(folder)
     step = 0 if saved is None else saved[1]["global_step"]
     stream = Stream(batches(step * recipe.accumulate))

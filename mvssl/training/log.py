@@ -99,9 +99,13 @@ class RunLog:
 
     def scalars(self, row: dict[str, float]) -> None:
         """Tells TensorBoard only."""
-        for name, value in row.items():
-            if name != "step":
-                self.show(lambda events, n=name, v=value: events.add_scalar(n, v, int(row["step"])))
+        values, step = {name: value for name, value in row.items() if name != "step"}, int(row["step"])
+
+        def tell(events: Any) -> None:
+            for name, value in values.items():
+                events.add_scalar(name, value, step)
+
+        self.show(tell)
 
     def show(self, how: Callable[[Any], None]) -> None:
         """Calls a function with TensorBoard's ``SummaryWriter``."""

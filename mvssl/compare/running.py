@@ -60,8 +60,12 @@ class Runner:
         }  # fmt: skip
         other = self._finetuned if cell.method.endswith(FINE_TUNED) else self._pretext
         with claimed(cell.folder):
-            if not cell.done:
+            if cell.done:
+                return
+            try:
                 runners.get(cell.method, other)(cell)
+            except FloatingPointError as error:  # training diverged, or left what cannot be judged
+                cell.finish(None, diverged=str(error))
 
     def _encoder(self, seed: int) -> Encoder:
         return seeded_encoder(self.settings.encoder, seed)
@@ -69,15 +73,11 @@ class Runner:
     def _pretext(self, cell: Cell) -> None:
         s = self.settings
         pretext = create_pretext(cell.method, self._encoder(cell.seed))
-        try:
-            result = fit(
-                pretext, self.corpus, self.views, steps=s.steps, out=cell.folder, resume=True,
-                batch_size=s.batch_size, learning_rate=s.learning_rate, minutes=s.minutes, seed=cell.seed,
-                precision=s.precision, checkpoint_every=100,
-            )  # fmt: skip
-        except FloatingPointError as error:
-            cell.finish(None, diverged=str(error))
-            return
+        result = fit(
+            pretext, self.corpus, self.views, steps=s.steps, out=cell.folder, resume=True,
+            batch_size=s.batch_size, learning_rate=s.learning_rate, minutes=s.minutes, seed=cell.seed,
+            precision=s.precision, checkpoint_every=100,
+        )  # fmt: skip
         scores = self._probe(cell, pretext.encoder)
         problems = [asdict(problem) for problem in result.problems if problem not in self.corpus.problems]
         cell.finish(

@@ -148,8 +148,9 @@ def extract_embeddings(
 
     Raises:
         AudioFileError: If a track cannot be read.
-        ValueError: If ``corpus`` is empty, ``encode`` does not return (batch, dim) or returns what 16 bits
-            do not hold, or it is no module and there is a cache.
+        FloatingPointError: If ``encode`` returns what 16 bits do not hold.
+        ValueError: If ``corpus`` is empty, ``encode`` does not return (batch, dim), or it is no module and
+            there is a cache.
     """
     if not len(corpus):
         raise ValueError("the corpus has no track to embed")
@@ -166,8 +167,8 @@ def extract_embeddings(
             part = None if file is None else _load(file)
             if part is None:
                 size = round(seconds * sample_rate)
-                reader = _crops(corpus.take(rows), size, sample_rate, max_crops, threads, bar)
-                part = _embed(encode, reader, batch_size, device)
+                tracks = track_crops(corpus.take(rows), size, sample_rate, max_crops, threads)
+                part = _embed(encode, _numbered(_counted(tracks, bar)), batch_size, device)
                 if file is not None:
                     _save(file, part)
             else:
@@ -214,17 +215,15 @@ def extract_variants(
         raise ValueError(f"there is nothing to embed: {len(corpus)} tracks in {len(variants)} variants")
     bar = tqdm(total=len(corpus), desc="embedding variants", unit="track", disable=not progress)
     with bar, evaluation_mode(encode) as device, torch.inference_mode():
-        tracks = _track_crops(corpus, round(seconds * sample_rate), sample_rate, workers, bar)
-        found = _embed(encode, _varied(tracks, variants, workers), batch_size, device)
+        tracks = track_crops(corpus, round(seconds * sample_rate), sample_rate, workers=workers)
+        found = _embed(encode, _varied(_counted(tracks, bar), variants, workers), batch_size, device)
     return found.pooled().reshape(len(corpus), len(variants), -1)
 
 
 Crop = tuple[int, NDArray[np.float32], Problem | None]
 
 
-def _varied(
-    tracks: Iterator[tuple[NDArray[np.float32], Problem | None]], variants: Sequence[Variant], workers: int
-) -> Iterator[Crop]:
+def _varied(tracks: "Iterator[TrackCrops]", variants: Sequence[Variant], workers: int) -> Iterator[Crop]:
     """The crops of all variants of all tracks; every variant of every track has a number of its own."""
     for track, (crops, problem) in enumerate(tracks):
         audio, keys = torch.from_numpy(crops), hash_keys(track, np.arange(len(crops)))
@@ -257,26 +256,32 @@ def _halved(values: NDArray[np.float32]) -> NDArray[np.float16]:
     """In 16 bits; what is not finite stays so, for the probe to name."""
     highest = np.abs(values, where=np.isfinite(values), out=np.zeros_like(values)).max(initial=0)
     if highest > np.finfo(np.float16).max:
-        raise ValueError(
+        raise FloatingPointError(
             f"encode returned {highest:g}, more than 16 bits hold: scale embeddings below 65,504"
         )
     return values.astype(np.float16)
 
 
-def _crops(
-    corpus: Corpus, size: int, sample_rate: int, most: int | None, workers: int, bar: "tqdm[object]"
-) -> Iterator[Crop]:
-    """(track, crop, what had to be padded) of all tracks in order."""
-    for track, (crops, problem) in enumerate(_track_crops(corpus, size, sample_rate, workers, bar, most)):
-        for crop in crops:
-            yield track, crop, problem
+TrackCrops = tuple[NDArray[np.float32], Problem | None]
 
 
-def _track_crops(
-    corpus: Corpus, size: int, sample_rate: int, workers: int, bar: "tqdm[object]", most: int | None = None
-) -> Iterator[tuple[NDArray[np.float32], Problem | None]]:
-    """Crops (crops, samples) of each track, at most so many and evenly spread; and what had to be padded."""
-    for track, audio in enumerate(_read_ahead(corpus, sample_rate, workers)):
+def track_crops(
+    corpus: Corpus, size: int, sample_rate: int, most: int | None = None, workers: int = 0
+) -> Iterator[TrackCrops]:
+    """Crops (crops, samples) of each track from its start on, and what had to be padded.
+
+    Args:
+        corpus: The tracks.
+        size: Samples of a crop; a remainder at the end is dropped.
+        sample_rate: In Hz.
+        most: Crops of a track at most, evenly spread over it.
+        workers: Threads that read ahead; at most one more track than that is in memory or on the way.
+
+    Raises:
+        AudioFileError: If a track cannot be read.
+    """
+    reads = (partial(corpus.read, track, sample_rate) for track in range(len(corpus)))
+    for track, audio in enumerate(ahead(reads, workers)):
         missing, problem = size - len(audio), None
         if missing > 0:
             audio = np.pad(audio, (0, missing))
@@ -288,13 +293,19 @@ def _track_crops(
         count = len(audio) // size
         chosen = np.unique(np.linspace(0, count - 1, min(count, most or count)).round().astype(int))
         yield audio[: count * size].reshape(count, size)[chosen], problem
+
+
+def _counted(tracks: Iterator[TrackCrops], bar: "tqdm[object]") -> Iterator[TrackCrops]:
+    for track in tracks:
+        yield track
         bar.update()
 
 
-def _read_ahead(corpus: Corpus, sample_rate: int, workers: int) -> Iterator[NDArray[np.float32]]:
-    """The tracks' audio in order, of which at most ``workers`` + 1 are in memory or on the way."""
-    reads = (partial(corpus.read, track, sample_rate) for track in range(len(corpus)))
-    return ahead(reads, workers)
+def _numbered(tracks: Iterator[TrackCrops]) -> Iterator[Crop]:
+    """Every crop with the number of its track, and what had to be padded."""
+    for track, (crops, problem) in enumerate(tracks):
+        for crop in crops:
+            yield track, crop, problem
 
 
 @contextmanager

@@ -51,7 +51,8 @@ class ProbeData:
         task: Kind of task, one of ``tasks.names()``.
 
     Raises:
-        ValueError: If a feature is not finite, no tag has a positive or no number varies in the validation
+        FloatingPointError: If a feature is not finite.
+        ValueError: If no tag has a positive or no number varies in the validation
             split, a track is of no class or of several, splits share a track, or shapes do not match.
     """
 
@@ -99,7 +100,8 @@ def checked(
     """Features (tracks, dim) and targets (tracks, columns) of a kind.
 
     Raises:
-        ValueError: If a feature is not finite or shapes do not match.
+        FloatingPointError: If a feature is not finite.
+        ValueError: If shapes do not match.
     """
     features, targets = np.asarray(features, dtype=np.float64), np.asarray(targets, dtype=kind)
     if features.ndim != 2 or targets.ndim != 2 or len(features) != len(targets):
@@ -108,7 +110,7 @@ def checked(
         )
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if len(bad):
-        raise ValueError(
+        raise FloatingPointError(
             f"features of {len(bad)} of {len(features)} tracks are not finite (first: row {bad[0]}); "
             "the encoder has probably diverged"
         )

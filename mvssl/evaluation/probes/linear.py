@@ -54,7 +54,7 @@ def linear_probe(
 
     Raises:
         ValueError: If a C is not above 0.
-        ArithmeticError: If a fit does not converge.
+        FloatingPointError: If a fit does not converge.
     """
     grid = tuple(sorted(grid))
     weights, intercepts = fit_linear_probes(
@@ -94,8 +94,8 @@ def fit_linear_probes(
         loss: ``"sigmoid"`` for tags, ``"softmax"`` for classes, ``"squares"`` for numbers.
 
     Raises:
-        ValueError: If a feature is not finite, shapes do not match, or a C is not above 0.
-        ArithmeticError: If a fit does not converge.
+        FloatingPointError: If a feature is not finite, or a fit does not converge.
+        ValueError: If shapes do not match, or a C is not above 0.
     """
     features, targets = checked(features, targets, np.float64 if loss == "squares" else np.bool_)
     if not grid or min(grid) <= 0:

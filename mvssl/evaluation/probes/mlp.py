@@ -51,8 +51,8 @@ def mlp_probe(
         seed: Of weights, batches and dropout.
 
     Raises:
-        ValueError: If a learning rate is not above 0, ``max_steps`` is below ``check_every``, or training
-            diverges with every learning rate.
+        FloatingPointError: If training diverges with every learning rate.
+        ValueError: If a learning rate is not above 0, or ``max_steps`` is below ``check_every``.
     """
     grid = tuple(sorted(grid))
     if not grid or grid[0] <= 0:
@@ -92,7 +92,7 @@ def mlp_probe(
             running = [running[place] for place in going]
     valid_values = np.array([found.value for found in best]).reshape(len(subsets), len(grid))
     if np.isneginf(valid_values).all(axis=1).any():
-        raise ValueError(f"mlp: training diverges with every learning rate of {grid}: pass lower ones")
+        raise FloatingPointError(f"mlp: training diverges with each learning rate of {grid}: pass lower ones")
     chosen = valid_values.argmax(axis=1)
     winners = [number * len(grid) + setting for number, setting in enumerate(chosen)]
     valid_scores, scores = (

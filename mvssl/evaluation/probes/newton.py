@@ -138,7 +138,7 @@ def minimise(objective: Objective, weights: Tensor) -> Tensor:
         weights: (axes + 1, columns) to start from.
 
     Raises:
-        ArithmeticError: If it does not converge.
+        FloatingPointError: If it does not converge.
     """
     # With little data and a small C the optimum itself is tiny, so that errors count relative to the
     # gradient where there are no weights yet.
@@ -158,7 +158,7 @@ def minimise(objective: Objective, weights: Tensor) -> Tensor:
         step = Point(found.to(weights.dtype), objective.design @ found.to(weights.dtype))
         size = _step_size(objective, at, step, objective.dot(gradient, step.weights))
         at = at.along(step, size)
-    raise ArithmeticError(
+    raise FloatingPointError(
         f"logistic regression did not converge at C={objective.c:g}; standardise the features or lower C"
     )
 

@@ -104,5 +104,5 @@ def test_a_track_on_two_sides_is_refused(probe, problem, subsets, split):
 def test_what_is_not_finite_is_refused(probe, problem, subsets):
     features, targets = problem
     features[3, 2] = np.nan
-    with pytest.raises(ValueError, match="first: row 3"):
+    with pytest.raises(FloatingPointError, match="first: row 3"):
         probe(ProbeData(features, targets, **SPLITS), subsets=subsets)

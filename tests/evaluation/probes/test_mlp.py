@@ -102,7 +102,7 @@ def test_a_rate_that_diverges_loses_and_alone_is_an_error():
     found = mlp_probe(data, subsets=subsets, grid=(1e-3, 1e25), max_steps=100)
     assert found.chosen == [1e-3]
     assert np.isfinite(found.scores).all()
-    with pytest.raises(ValueError, match="diverges with every learning rate"):
+    with pytest.raises(FloatingPointError, match="diverges with each learning rate"):
         mlp_probe(data, subsets=subsets, grid=(1e25,), max_steps=100)
     with pytest.raises(ValueError, match="between 1 and max_steps=10"):
         mlp_probe(data, subsets=subsets, max_steps=10)

@@ -14,6 +14,7 @@ from mvssl.compare.comparison import FINE_TUNED, Comparison, MethodScores
 from mvssl.compare.gathering import now
 from mvssl.compare.phrases import many
 from mvssl.compare.storage import load_comparison
+from mvssl.evaluation.finetuning import FINETUNED, SCRATCH
 from mvssl.training import read_metrics
 
 OUTLINE = "outline"
@@ -44,7 +45,9 @@ def collect(out: Path) -> Comparison:
             "threads of each cell": _counted(fact.get("threads", "unknown") for fact in facts.values()),
         },
         corpus=dict(outline.corpus) | {"problems": _problems(outline, facts.values())},
-        scores=tuple(MethodScores(c.method, c.seed, np.load(c.folder / SCORES)) for c in kept),
+        scores=tuple(
+            MethodScores(c.method, c.seed, np.load(c.folder / SCORES), _judge(c.method)) for c in kept
+        ),
         curves={
             (cell.method, cell.seed): _columns(read_metrics(cell.folder))
             for cell in kept
@@ -67,6 +70,11 @@ def collect(out: Path) -> Comparison:
         },
         missing=tuple((cell.method, cell.seed, cell.state()) for cell in cells if cell not in done),
     )
+
+
+def _judge(method: str) -> str:
+    """What made scores of a method's encoder, by the names that :func:`mvssl.finetune` has for it, too."""
+    return FINETUNED if method.endswith(FINE_TUNED) else SCRATCH if method == "supervised" else "linear"
 
 
 def _counted(values: Iterable[Any]) -> str:

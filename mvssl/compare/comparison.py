@@ -32,11 +32,13 @@ class MethodScores:
         seed: The seed of its training.
         scores: (cells, test tracks, tags) float; one cell per entry of `Comparison.cells`. Only their order
             counts, within a tag or among the classes of a track, unless the task is a regression.
+        probe: What made scores of embeddings, or the way in which labels trained the encoder.
     """
 
     method: str
     seed: int
     scores: NDArray[np.floating]
+    probe: str = "linear"
 
 
 @dataclass(frozen=True, eq=False)

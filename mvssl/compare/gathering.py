@@ -61,7 +61,9 @@ def from_evaluations(
         config=dict(config or {}),
         environment=surroundings(),
         scores=tuple(
-            MethodScores(name, seed, run.results[chosen.get(name, probe)].scores) for name, seed, run in every
+            MethodScores(name, seed, run.results[used].scores, used)
+            for name, seed, run in every
+            for used in [chosen.get(name, probe)]
         ),
         notes=(*notes, *enlarged(first.subsets)),
         titles=dict(titles or {}),

@@ -16,7 +16,7 @@ def result_pictures(comparison: Comparison, summary: Summary) -> list[Picture]:
             "label_efficiency",
             figures.label_efficiency(comparison, summary),
             "Label efficiency",
-            f"{capital(lead)} of a linear probe by labelled fraction; bands are 95 % test-bootstrap intervals"
+            f"{capital(lead)} by labelled fraction; bands are 95 % test-bootstrap intervals"
             f"{'' if all_banded else ', here of the best pretext and the best baseline only'}. All methods "
             "see the same test tracks, so that differences are more certain than the overlap of bands "
             "suggests.",

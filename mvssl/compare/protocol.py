@@ -2,9 +2,10 @@
 
 from mvssl.compare.comparison import Comparison
 from mvssl.compare.pairs import MIN_SEEDS
-from mvssl.compare.phrases import capital, ignorance, many, meaning, number
+from mvssl.compare.phrases import capital, ignorance, listed, many, meaning, number
 from mvssl.compare.sampling import MACRO
 from mvssl.compare.summary import Summary
+from mvssl.evaluation.finetuning import MODES
 
 
 def protocol(comparison: Comparison, summary: Summary) -> list[tuple[str, str]]:
@@ -72,6 +73,12 @@ def _labels(comparison: Comparison) -> str:
 
 
 def _probe(comparison: Comparison) -> str:
+    used = dict.fromkeys(entry.probe for entry in comparison.scores if entry.method != "supervised")
+    if others := [name for name in used if name not in ("linear", *MODES)]:
+        return (
+            f"The encoder is frozen, and scores are those of the {listed(others)} probe on its embeddings, "
+            "whose settings were chosen on the validation tracks."
+        )
     return (
         "The encoder is frozen. A track's embedding is the mean over its non-overlapping crops; "
         f"{_READERS[comparison.kind.loss]} is trained on the labelled tracks, its regularisation chosen on "

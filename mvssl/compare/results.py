@@ -7,8 +7,6 @@ from typing import NamedTuple
 from mvssl.compare.comparison import Comparison
 from mvssl.evaluation import macro
 
-PROBE = "linear"
-
 
 class Row(NamedTuple):
     """One line of ``results.csv``. ``tag`` is ``"macro"`` for what a metric says of all of them."""
@@ -34,7 +32,7 @@ def results_rows(comparison: Comparison) -> list[Row]:
     rows = []
     for entry in comparison.scores:
         for (fraction, repeat), scores in zip(comparison.cells, entry.scores, strict=True):
-            place = (entry.method, entry.seed, encoder, PROBE, float(fraction), repeat)
+            place = (entry.method, entry.seed, encoder, entry.probe, float(fraction), repeat)
             for metric in comparison.kind.metrics:
                 values = metric.of_columns(scores, comparison.targets, None)
                 named = dict(zip(comparison.vocabulary, values, strict=True))

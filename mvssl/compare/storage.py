@@ -39,7 +39,7 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
         "label_counts": list(comparison.label_counts.items()),
         "curves": [[*run, terms] for run, terms in comparison.curves.items()],
         "costs": [[*run, cost] for run, cost in comparison.costs.items()],
-        "scores": [[entry.method, entry.seed] for entry in comparison.scores],
+        "scores": [[entry.method, entry.seed, entry.probe] for entry in comparison.scores],
         "embeddings": list(comparison.embeddings),
         "missing": [list(cell) for cell in comparison.missing],
     }
@@ -96,8 +96,8 @@ def _comparison(described: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]
         targets=arrays["targets"],
         groups=arrays.get("groups"),
         scores=tuple(
-            MethodScores(method, seed, arrays[f"scores/{place}"])
-            for place, (method, seed) in enumerate(described["scores"])
+            MethodScores(method, seed, arrays[f"scores/{place}"], probe)
+            for place, (method, seed, probe) in enumerate(described["scores"])
         ),
         curves={(method, seed): terms for method, seed, terms in described["curves"]},
         costs={(method, seed): cost for method, seed, cost in described["costs"]},

@@ -40,6 +40,7 @@ def test_evaluations_become_a_report(corpus, tmp_path):
 def test_methods_may_have_probes_of_their_own(corpus):
     linear, knn = evaluated(corpus, 0.3), evaluated(corpus, 0.3, probes=("knn",))
     found = from_evaluations({"one": linear, "supervised": knn}, probes={"supervised": "knn"})
+    assert [entry.probe for entry in found.scores] == ["linear", "knn"]
     np.testing.assert_array_equal(found.scores[1].scores, knn.results["knn"].scores)
 
 

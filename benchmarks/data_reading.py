@@ -1,7 +1,7 @@
 """Crops per second from files, prepared shards and archives, against a raw memory-mapped read, in one run.
 
-All forms hold the same tracks of noise-like music, and are asked for the same crops, in turns. Everything is in
-the page cache and read by one process, whose CPU time is measured: it is the work that counts, not the disk.
+All forms hold the same tracks of noise-like music, and are asked for the same crops, in turns. Everything is
+in the page cache and read by one process, whose CPU time is measured: the work counts, not the disk.
 "reading" opens a track and reads one crop of it; "loading" is the loader as training uses it, with two crops
 of each track, and there the raw read draws the places of its crops in the same way. The stream reads whole
 archives to take two crops of each track.
@@ -124,8 +124,9 @@ def report(rates: dict[str, NDArray[np.float64]], options: argparse.Namespace) -
     forms_of = {
         name: "raw, loading" if "loading" in name or "stream" in name else "raw, reading" for name in rates
     }
+    medians = {name: round(statistics.median(rate)) for name, rate in rates.items()}
     return {
-        "crops per second of CPU time (median)": {name: round(statistics.median(rate)) for name, rate in rates.items()},
+        "crops per second of CPU time (median)": medians,
         "ratio to the raw read (median over rounds)": {
             name: ratio(name, raw) for name, raw in forms_of.items() if name != raw
         },

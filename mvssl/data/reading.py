@@ -25,6 +25,7 @@ _CUT_SHORT = re.compile(r"(?:data|SSND) : (\d+) \(should be (\d+)\)")
 _STREAMED = 0x7FFF0000  # from here on a chunk size is the placeholder of a program that wrote to a pipe
 _MOST_CHANNELS = 64
 _RATES = 1_000, 1_000_000  # Hz that are believed
+_LARGEST = 2.0**32  # samples that are believed: some programs write integers as floats
 _DENSEST = 8_192  # samples per byte that no codec exceeds, not even for silence: a FLAC frame has 5,000
 
 # What an MP3 decoder does not understand it makes silent, a granule of 576 samples at least. Real silence
@@ -206,8 +207,10 @@ class AudioReader(Reader):
                 return np.multiply(audio[:, 0], INT16_SCALE, out=out, dtype=np.float32)
             return into(out, _mixed_down(np.multiply(audio, INT16_SCALE, dtype=np.float32)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
-        if not np.isfinite(mono).all():
-            raise AudioFileError(self.path, "holds NaN or infinite samples")
+        if not (mono.min() > -_LARGEST and mono.max() < _LARGEST):  # neither is true of NaN
+            is_finite = np.isfinite(mono).all()
+            what = f"samples of {np.abs(mono).max():.0e}" if is_finite else "NaN or infinite samples"
+            raise AudioFileError(self.path, f"holds {what}")
         gap = _gap(mono) if self._is_mp3 else None
         if gap is not None:
             place = (first + gap) / self.info.sample_rate
@@ -243,6 +246,12 @@ def _mixed_down(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean over channels of (frames, channels)."""
     if audio.shape[1] == 1:
         return audio[:, 0]
+    # Damaged files may hold anything.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _mean(audio)
+
+
+def _mean(audio: NDArray[np.float32]) -> NDArray[np.float32]:
     # Many times faster than audio.mean(axis=1), whose inner loop runs over the two channels.
     total = audio[:, 0].copy()
     for channel in range(1, audio.shape[1]):

@@ -325,3 +325,16 @@ def test_headers_that_cannot_be_true(folder, tmp_path):
     ]:  # fmt: skip
         with pytest.raises(AudioFileError, match=reason):
             probe(write_bytes(tmp_path / name, data))
+
+
+def test_samples_that_no_program_writes(tmp_path):
+    audio = music(16_000, 1)[:, 0]
+    soundfile.write(tmp_path / "integers.wav", 2.0**15 * audio, 16_000, subtype="FLOAT")
+    assert np.abs(read_audio(tmp_path / "integers.wav")).max() > 1_000
+    audio[3] = 3e38
+    soundfile.write(tmp_path / "a.wav", np.stack([audio, audio], axis=1), 16_000, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match="holds NaN or infinite samples"):
+        read_audio(tmp_path / "a.wav", sample_rate=22_050)
+    soundfile.write(tmp_path / "b.wav", audio, 16_000, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match=r"holds samples of 3e\+38"):
+        read_audio(tmp_path / "b.wav", sample_rate=22_050)

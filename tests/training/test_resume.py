@@ -50,7 +50,7 @@ def _make(name):
 
 def _fit(pretext, music, out, steps=6, **kwargs):
     settings = {"batch_size": 8, "progress": False, "log_every": 1, "precision": "fp32", "show_every": 0}
-    return mvssl.fit(pretext, music, "light", steps=steps, out=out, resume=True, **settings | kwargs)
+    return mvssl.fit(pretext, music, "light", steps=steps, out=out, **{"resume": True} | settings | kwargs)
 
 
 def train(name, music, out):

@@ -73,11 +73,18 @@ def peak_memory(tmp_path: Path) -> Callable[[Callable[[], object]], int]:
 
 
 @pytest.fixture(scope="session")
-def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
-    """Calls a function of a test file on several gloo processes; gives what it returned on each."""
+def forkserver() -> Any:
+    """Forks processes for which all imports are done."""
     server = multiprocessing.get_context("forkserver")
-    # Imported once for all; the last is what optimisers and DistributedDataParallel import when used first.
-    server.set_forkserver_preload(["torch.distributed", "mvssl.pretext", "mvssl.encoders", "torch._dynamo"])
+    # torch._dynamo is what optimisers and DistributedDataParallel import when used first.
+    needed = ["torch.distributed", "torch._dynamo", "torch.utils.tensorboard", "mvssl.training.lightning"]
+    server.set_forkserver_preload(needed)
+    return server
+
+
+@pytest.fixture(scope="session")
+def on_processes(forkserver: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Any]]:
+    """Calls a function of a test file on several gloo processes; gives what it returned on each."""
 
     def call(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:
         folder = tmp_path_factory.mktemp("processes")
@@ -85,7 +92,9 @@ def on_processes(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list
         told = {"file": function.__code__.co_filename, "function": function.__name__, "folder": folder}
         script = str(Path(__file__).with_name("processes.py"))
         ranks = [{"TOLD": {**told, "rank": rank, "size": size}} for rank in range(size)]
-        running = [server.Process(target=runpy.run_path, args=(script, rank), daemon=True) for rank in ranks]
+        running = [
+            forkserver.Process(target=runpy.run_path, args=(script, rank), daemon=True) for rank in ranks
+        ]
         for process in running:
             process.start()
         last = time.monotonic() + 120

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -33,7 +33,11 @@ from mvssl.training.signals import StopSignals, requeue, stop
 from mvssl.training.watcher import Watcher
 from mvssl.views import ViewChain
 
-_PRECISIONS = {None: "32-true", torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed"}
+_PRECISIONS: dict[torch.dtype | None, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
+    None: "32-true",
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+}
 
 
 class PretextModule(pl.LightningModule):

@@ -99,13 +99,7 @@ class RunLog:
 
     def scalars(self, row: dict[str, float]) -> None:
         """Tells TensorBoard only."""
-        values, step = {name: value for name, value in row.items() if name != "step"}, int(row["step"])
-
-        def tell(events: Any) -> None:
-            for name, value in values.items():
-                events.add_scalar(name, value, step)
-
-        self.show(tell)
+        self.show(lambda events: _add(events, row))
 
     def show(self, how: Callable[[Any], None]) -> None:
         """Calls a function with TensorBoard's ``SummaryWriter``."""
@@ -134,6 +128,12 @@ class RunLog:
             self._warned = True
             return False
         return True
+
+
+def _add(events: Any, row: dict[str, float]) -> None:
+    for name, value in row.items():
+        if name != "step":
+            events.add_scalar(name, value, int(row["step"]))
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -60,13 +60,13 @@ class Watcher(pl.Callback):
         self.finished = False
         self.failed_saves = 0
         self.not_saved: OSError | None = None
-        self.log: RunLog | None = None
+        self.rows: RunLog | None = None  # not called log, since Lightning puts a function there
         self._streams: list[dict[str, Any]] = []  # random ones, by process
 
     def on_train_start(self, trainer: pl.Trainer, module: "PretextModule") -> None:  # type: ignore[override]
         self.step = trainer.global_step
         if rank() == 0:
-            self.log = RunLog(self.folder, self.step)
+            self.rows = RunLog(self.folder, self.step)
             if self.probe is not None:
                 self.probe.open(self.folder, self.step)
         self.mark, self.marked_views, self.marked_wait = time.perf_counter(), self.views, self.stream.waited
@@ -149,10 +149,10 @@ class Watcher(pl.Callback):
             **{name: value.item() for name, value in output.terms.items()},
         }  # fmt: skip
         self.monitor.watch(self.step, row)
-        if self.log is not None:
-            self.log.write(row)
+        if self.rows is not None:
+            self.rows.write(row)
             if self._shows():
-                self.log.show(lambda events: show_views(events, self.step, module, batch))
+                self.rows.show(lambda events: show_views(events, self.step, module, batch))
         self.bar.set_postfix_str(f"loss {row['loss']:.3f}, {rate:.0f} views/s")
 
     def _shows(self) -> bool:
@@ -163,8 +163,8 @@ class Watcher(pl.Callback):
     def _probe(self, module: "PretextModule") -> None:
         """Looks at the encoder; what that takes is no time of training."""
         begun = time.perf_counter()
-        if self.log is not None and self.probe is not None:
-            self.probe.look(module.pretext.encoder, self.step, self.log, last=self.finished)
+        if self.rows is not None and self.probe is not None:
+            self.probe.look(module.pretext.encoder, self.step, self.rows, last=self.finished)
         spent = time.perf_counter() - begun
         self.start, self.mark = self.start + spent, self.mark + spent
 
@@ -173,8 +173,8 @@ class Watcher(pl.Callback):
         self._gather(module.device)
         self.not_saved = None
         try:
-            if self.log is not None:
-                self.log.settle()
+            if self.rows is not None:
+                self.rows.settle()
         except OSError as error:
             self.not_saved = error
         trainer.save_checkpoint(self.folder / CHECKPOINT)
@@ -203,8 +203,8 @@ class Watcher(pl.Callback):
         """Ends the log; the progress bar stays as it is."""
         if hasattr(self, "bar"):
             self.bar.close()
-        if self.log is not None:
-            self.log.close()
+        if self.rows is not None:
+            self.rows.close()
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to know of the part before it."""

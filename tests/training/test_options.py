@@ -96,7 +96,7 @@ def test_other_ways_to_optimise_are_resumed_too(options, encoder, music, tmp_pat
     torch.manual_seed(0)
     pretext = SimCLR(encoder)
     calls = iter(range(9))
-    hook = pretext.register_forward_pre_hook(lambda *_: next(calls) == 2 and _interrupt())
+    hook = pretext.register_forward_pre_hook(lambda *_: _interrupt() if next(calls) == 2 else None)
     with pytest.raises(KeyboardInterrupt):
         _fit(pretext, music, tmp_path / "parts", checkpoint_every=1, **options)
     hook.remove()
@@ -197,7 +197,7 @@ def _tags(folder):
 
 def test_what_has_no_labels_cannot_be_watched(encoder, music, tmp_path):
     corpus = open_corpus(music)
-    bare = replace(corpus, vocabulary=(), targets=np.zeros((len(corpus), 0), bool))
+    bare = replace(corpus, vocabulary=(), targets=np.zeros((len(corpus), 0), bool), excluded_tags={})
     with pytest.raises(CorpusError, match="no labels"):
         _fit(SimCLR(encoder), music, tmp_path, watch=bare)
     assert not list(tmp_path.iterdir())

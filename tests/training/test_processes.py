@@ -20,58 +20,49 @@ from mvssl.views import chain
 TIMES = {"views_per_second", "data_share"}
 
 
-def fitted(names, corpus, folder):
-    """Weights and result of a short run of each pretext, on as many processes as there are."""
+def fitted(name, corpus, folder):
+    """Weights and result of a short run of a pretext, on as many processes as there are."""
     size = dist.get_world_size()
     rank = dist.get_rank()
     if size > 1:
         numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
         os.environ.update({name: str(number) for name, number in numbers.items()})
         os.environ.update(TORCHELASTIC_RUN_ID="test", MASTER_ADDR="localhost", MASTER_PORT="1")
-    found = {}
-    for name in names:
-        torch.manual_seed(0)
-        frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
-        encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
-        arguments = inspect.signature(pretexts.entry(name).target).parameters
-        sizes = [argument for argument in arguments if argument.endswith("_dim") or argument == "prototypes"]
-        pretext = create_pretext(name, encoder, **dict.fromkeys(sizes, 32))
-        result = mvssl.fit(
-            pretext, corpus, "light", steps=3, batch_size=12, out=folder / name / str(size), progress=False,
-            log_every=1, precision="fp32", optimiser="sgd", learning_rate=0.02, show_every=0,
-            checkpoint_every=2,
-        )  # fmt: skip
-        found[name] = pretext.state_dict(), (result.steps, result.views)
-    return found
+    torch.manual_seed(0)
+    frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+    encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+    arguments = inspect.signature(pretexts.entry(name).target).parameters
+    sizes = [argument for argument in arguments if argument.endswith("_dim") or argument == "prototypes"]
+    pretext = create_pretext(name, encoder, **dict.fromkeys(sizes, 32))
+    result = mvssl.fit(
+        pretext, corpus, "light", steps=3, batch_size=12, out=folder / str(size), progress=False,
+        log_every=1, precision="fp32", optimiser="sgd", learning_rate=0.02, show_every=0, checkpoint_every=2,
+    )  # fmt: skip
+    return pretext.state_dict(), (result.steps, result.views)
 
 
 @pytest.fixture(scope="module")
-def runs(music, on_processes, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    corpus = open_corpus(music, min_seconds=1.0)
-    corpus = replace(corpus, groups=np.array([f"artist {n % 7}" for n in range(len(corpus))]))
-    names = list_pretexts()
-    (alone,) = on_processes(fitted, 1, names, corpus, folder)
-    return folder, alone, on_processes(fitted, 2, names, corpus, folder)
+def corpus(music):
+    found = open_corpus(music, min_seconds=1.0)
+    return replace(found, groups=np.array([f"artist {n % 7}" for n in range(len(found))]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list_pretexts())
-def test_two_processes_are_one(name, runs):
-    folder, alone, (first, second) = runs
-    assert first[name][1] == second[name][1] == alone[name][1] == (3, 3 * 12 * 2)
-    for key, value in alone[name][0].items():
-        assert torch.equal(first[name][0][key], second[name][0][key]), key
-        torch.testing.assert_close(first[name][0][key], value, rtol=2e-3, atol=1e-5, msg=key)
-    rows = read_metrics(folder / name / "1")
-    together = read_metrics(folder / name / "2")
+def test_two_processes_are_one(name, corpus, on_processes, tmp_path):
+    ((alone, made),) = on_processes(fitted, 1, name, corpus, tmp_path)
+    (first, made_first), (second, made_second) = on_processes(fitted, 2, name, corpus, tmp_path)
+    assert made == made_first == made_second == (3, 3 * 12 * 2)
+    for key, value in alone.items():
+        assert torch.equal(first[key], second[key]), key
+        torch.testing.assert_close(first[key], value, rtol=2e-3, atol=1e-5, msg=key)
+    rows, together = read_metrics(tmp_path / "1"), read_metrics(tmp_path / "2")
     for row, other in zip(rows, together, strict=True):
         assert row.keys() == other.keys()
         for column in row.keys() - TIMES:
             assert other[column] == pytest.approx(row[column], rel=5e-3, abs=1e-4), column
-    assert (folder / name / "2" / "last.ckpt").is_file()
-    assert (folder / name / "2" / "previous.ckpt").is_file()
-    assert len(list((folder / name / "2").glob("events.*"))) == 1  # the first process writes, and only it
+    assert {"last.ckpt", "previous.ckpt", "encoder.json"} <= set(os.listdir(tmp_path / "2"))
+    assert len(list((tmp_path / "2").glob("events.*"))) == 1  # the first process writes, and only it
 
 
 def test_processes_share_the_rows_of_the_same_batches(music):

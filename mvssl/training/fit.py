@@ -115,7 +115,7 @@ def fit(
     if settings.scale_lr:
         remarked = (*remarked, _said(settings, pretext))
     result = train(
-        pretext, batches, view_chain, settings, folder, processes, names=corpus.paths.tolist(), probe=probe,
+        pretext, batches, view_chain, settings, folder, processes, names=corpus.paths, probe=probe,
         progress=progress,
     )  # fmt: skip
     if processes.rank == 0:

@@ -55,6 +55,16 @@ class Strings:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.tolist(), np.str_ if dtype is None else dtype)
 
+    def save(self, folder: Path, name: str) -> None:
+        """Writes the column, as :func:`write_column` does."""
+        if self._rows is None:
+            np.save(folder / f"{name}.offsets.npy", self._offsets)
+            self._blob.tofile(folder / f"{name}.utf8")
+            return
+        with StringsFile(folder, name, len(self)) as file:
+            for string in self:
+                file.append(string)
+
     def take(self, rows: Rows) -> "Strings":
         """The column of some of its rows, which shares their bytes."""
         own = np.arange(len(self)) if self._rows is None else self._rows
@@ -129,9 +139,7 @@ def write_column(folder: Path, name: str, column: Column) -> None:
     elif isinstance(column, np.ndarray) and column.dtype.kind != "U":
         np.save(folder / f"{name}.npy", column)
     else:
-        with StringsFile(folder, name, len(column)) as file:
-            for string in column:
-                file.append(str(string))
+        (column if isinstance(column, Strings) else Strings.of(map(str, column))).save(folder, name)
 
 
 def read_column(folder: Path, name: str) -> Column:

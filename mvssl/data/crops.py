@@ -157,7 +157,7 @@ class Cutter:
         Raises:
             AudioFileError: If it cannot be read, or is too short and such tracks are left out.
         """
-        duration = reader.info.seconds  # a manifest may have rounded its durations up
+        duration = reader.seconds  # a manifest may have rounded its durations up
         if duration < self._least:
             known = "" if said is None else f" (the corpus says {said:.2f} s)"
             raise AudioFileError(

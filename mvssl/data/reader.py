@@ -57,11 +57,27 @@ class Reader(ABC):
 
     Args:
         path: What it is called.
-        info: What is known about it beforehand.
+        sample_rate: In Hz.
+        channels: Number of channels.
+        frames: Number of samples per channel.
+
+    Attributes:
+        path: What it is called.
+        sample_rate: In Hz.
+        channels: Number of channels.
+        frames: Number of samples per channel.
+        seconds: Duration.
     """
 
-    def __init__(self, path: str, info: AudioInfo) -> None:
-        self.path, self.info = path, info
+    def __init__(self, path: str, sample_rate: int, channels: int, frames: int) -> None:
+        self.path = path
+        self.sample_rate, self.channels, self.frames = sample_rate, channels, frames
+        self.seconds = frames / sample_rate
+
+    @property
+    def info(self) -> AudioInfo:
+        """What is known of it without reading it."""
+        return AudioInfo(self.seconds, self.sample_rate, self.channels, self.frames)
 
     def __enter__(self) -> Self:
         return self
@@ -93,14 +109,15 @@ class Reader(ABC):
                 "the others more than 0"
             )
         end = start + (seconds or 0.0)
-        if end > self.info.seconds + _ROUNDING or (seconds is None and end >= self.info.seconds):
+        if end > self.seconds + _ROUNDING or (seconds is None and end >= self.seconds):
             span = f"from {start:g} s on" if seconds is None else f"from {start:g} to {end:g} s"
-            raise AudioFileError(
-                self.path, f"is {self.info.seconds:g} s long, but audio {span} was asked for"
-            )
-        own = self.info.sample_rate
-        rate = own if sample_rate is None else sample_rate
-        total = (2 * self.info.frames * rate + own) // (2 * own)  # as soxr rounds: halves up
+            raise AudioFileError(self.path, f"is {self.seconds:g} s long, but audio {span} was asked for")
+        own = self.sample_rate
+        if sample_rate is None or sample_rate == own:
+            rate, total = own, self.frames
+        else:
+            rate = sample_rate
+            total = (2 * self.frames * rate + own) // (2 * own)  # as soxr rounds: halves up
         first = round(start * rate)
         if seconds is None:
             self.require_end()
@@ -133,13 +150,13 @@ class Reader(ABC):
         The input begins where an input and an output sample coincide, so that the resampler is in the
         same phase as it would be in the whole file.
         """
-        own = self.info.sample_rate
+        own = self.sample_rate
         common = math.gcd(own, rate)
         step_in, step_out = own // common, rate // common
         context = math.ceil(_RESAMPLER_CONTEXT * max(1.0, rate / own))
         steps = max(0, (first - context) // step_out)
         begin = steps * step_in
-        end = min(self.info.frames, math.ceil((first + count + context) * own / rate))
+        end = min(self.frames, math.ceil((first + count + context) * own / rate))
         audio = soxr.resample(self._native(begin, end - begin), own, rate)
         skip = first - steps * step_out
         return audio[skip : skip + count]

@@ -86,9 +86,6 @@ class AudioReader(Reader):
         path: The file, as in :func:`read_audio`.
         file: Its bytes, where they are not in a file of their own; ``path`` is then but a name.
 
-    Attributes:
-        info: What the header says.
-
     Raises:
         AudioFileError: If the file is missing, is not audio or holds no samples.
     """
@@ -108,7 +105,7 @@ class AudioReader(Reader):
         if reason:
             self._file.close()
             raise AudioFileError(path, reason)
-        super().__init__(name, AudioInfo(frames / sample_rate, sample_rate, self._file.channels, frames))
+        super().__init__(name, sample_rate, self._file.channels, frames)
 
     def _why_implausible(self, file: IO[bytes] | io.RawIOBase | None) -> str:
         """What is wrong with a header that libsndfile takes; reading by it could fill all memory."""
@@ -144,8 +141,8 @@ class AudioReader(Reader):
         if self._file.format == "FLAC" and width:
             self._verify_flac(width)
             return
-        for first in range(0, self.info.frames, _BLOCK):
-            self._native(first, min(_BLOCK, self.info.frames - first))
+        for first in range(0, self.frames, _BLOCK):
+            self._native(first, min(_BLOCK, self.frames - first))
 
     def require_end(self) -> None:
         """Raises AudioFileError if the headers promise more than the file holds.
@@ -158,7 +155,7 @@ class AudioReader(Reader):
         if sizes:
             promised, held = map(int, sizes.groups())
             # A wrong byte or two at the end is a sloppy writer, not a lost piece of music.
-            lost = self.info.seconds * (promised / max(held, 1) - 1)
+            lost = self.seconds * (promised / max(held, 1) - 1)
             if promised < _STREAMED and lost > 0.1:
                 raise AudioFileError(self.path, f"is cut short: {lost:.1f} s are missing at its end")
         if "lacks an end-of-stream bit" in log:
@@ -172,8 +169,8 @@ class AudioReader(Reader):
     def _verify_flac(self, width: int) -> None:
         head = self._head()
         digest = hashlib.md5(usedforsecurity=False)
-        for first in range(0, self.info.frames, _BLOCK):
-            block = np.empty((min(_BLOCK, self.info.frames - first), self.info.channels), "int32")
+        for first in range(0, self.frames, _BLOCK):
+            block = np.empty((min(_BLOCK, self.frames - first), self.channels), "int32")
             self._decode(first, block)
             # libsndfile puts the bits of shorter samples to the top.
             digest.update(np.ascontiguousarray(block).view(np.uint8).reshape(-1, 4)[:, 4 - width :].tobytes())
@@ -191,19 +188,19 @@ class AudioReader(Reader):
             detail = error.error_string.removeprefix("Error : ").rstrip(".")
             raise AudioFileError(self.path, f"is damaged or cut short ({detail})") from None
         if decoded < len(audio):
-            end = (first + len(audio)) / self.info.sample_rate
+            end = (first + len(audio)) / self.sample_rate
             raise AudioFileError(
                 self.path,
-                f"is cut short: it ends before {end:g} s although its header says {self.info.seconds:g} s",
+                f"is cut short: it ends before {end:g} s although its header says {self.seconds:g} s",
             )
 
     def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
         """``count`` samples from ``first`` on, at the file's own rate, mixed down."""
         run_up = min(first, _MP3_RUN_UP) if self._is_mp3 else 0
-        audio = np.empty((run_up + count, self.info.channels), self._dtype)
+        audio = np.empty((run_up + count, self.channels), self._dtype)
         self._decode(first - run_up, audio)
         if audio.dtype == np.int16:
-            if self.info.channels == 1:
+            if self.channels == 1:
                 return np.multiply(audio[:, 0], INT16_SCALE, out=out, dtype=np.float32)
             return into(out, _mixed_down(np.multiply(audio, INT16_SCALE, dtype=np.float32)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
@@ -213,7 +210,7 @@ class AudioReader(Reader):
             raise AudioFileError(self.path, f"holds {what}")
         gap = _gap(mono) if self._is_mp3 else None
         if gap is not None:
-            place = (first + gap) / self.info.sample_rate
+            place = (first + gap) / self.sample_rate
             raise AudioFileError(self.path, f"is damaged: sound is missing at {place:.2f} s")
         return into(out, mono)
 

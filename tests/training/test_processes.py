@@ -21,7 +21,7 @@ TIMES = {"views_per_second", "data_share"}
 
 
 def fitted(name, corpus, folder):
-    """Weights and result of a short run of a pretext, on as many processes as there are."""
+    """What a short run of a pretext changed and gave, on as many processes as there are."""
     size = dist.get_world_size()
     rank = dist.get_rank()
     if size > 1:
@@ -34,11 +34,18 @@ def fitted(name, corpus, folder):
     arguments = inspect.signature(pretexts.entry(name).target).parameters
     sizes = [argument for argument in arguments if argument.endswith("_dim") or argument == "prototypes"]
     pretext = create_pretext(name, encoder, **dict.fromkeys(sizes, 32))
+    before = _flat(pretext)
     result = mvssl.fit(
         pretext, corpus, "light", steps=3, batch_size=12, out=folder / str(size), progress=False,
-        log_every=1, precision="fp32", optimiser="sgd", learning_rate=0.02, show_every=0, checkpoint_every=2,
+        log_every=1, precision="fp32", optimiser="sgd", learning_rate=1e-3, show_every=0, checkpoint_every=2,
     )  # fmt: skip
-    return pretext.state_dict(), (result.steps, result.views)
+    return _flat(pretext) - before, (result.steps, result.views)
+
+
+def _flat(pretext):
+    """Weights, teachers, queues and statistics, as one vector."""
+    state = pretext.state_dict().values()
+    return torch.cat([value.flatten().double() for value in state if value.is_floating_point()])
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +60,14 @@ def test_two_processes_are_one(name, corpus, on_processes, tmp_path):
     ((alone, made),) = on_processes(fitted, 1, name, corpus, tmp_path)
     (first, made_first), (second, made_second) = on_processes(fitted, 2, name, corpus, tmp_path)
     assert made == made_first == made_second == (3, 3 * 12 * 2)
-    for key, value in alone.items():
-        assert torch.equal(first[key], second[key]), key
-        torch.testing.assert_close(first[key], value, rtol=2e-3, atol=1e-5, msg=key)
+    assert torch.equal(first, second)
+    # In fp32; tests/pretext/test_distributed.py compares to a part in a million, in float64.
+    assert (first - alone).norm() < 5e-3 * alone.norm()
     rows, together = read_metrics(tmp_path / "1"), read_metrics(tmp_path / "2")
     for row, other in zip(rows, together, strict=True):
         assert row.keys() == other.keys()
         for column in row.keys() - TIMES:
-            assert other[column] == pytest.approx(row[column], rel=5e-3, abs=1e-4), column
+            assert other[column] == pytest.approx(row[column], rel=2e-3, abs=1e-4), column
     assert {"last.ckpt", "previous.ckpt", "encoder.json"} <= set(os.listdir(tmp_path / "2"))
     assert len(list((tmp_path / "2").glob("events.*"))) == 1  # the first process writes, and only it
 

@@ -12,12 +12,12 @@ from mvssl.registry import Registry
 
 SUBCOMMANDS = {
     "compare": "Compare pretexts with each other and with baselines; writes report.html.",
-    "report": "Make one report of several finished comparisons.",
+    "report": "Make a report of what there is of a comparison, or one of several.",
     "pretrain": "Train one encoder with one pretext.",
     "evaluate": "Judge a pre-trained encoder, or embeddings, with few labels.",
     "inspect": "Look into a pre-trained encoder: robustness, retrieval, geometry, layers, causes.",
     "views": "Write views of one file, to listen to and to look at.",
-    "data": "Published corpora: list, info, download, verify, prepare.",
+    "data": "Corpora: list, info, download, verify, prepare, index.",
     "list": "List what is registered: pretexts, encoders, view chains, probes, protocols, corpora, …",
 }
 

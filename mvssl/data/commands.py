@@ -6,10 +6,12 @@ from typing import Any
 
 from mvssl.data.corpus import corpora
 from mvssl.data.fetching import download
+from mvssl.data.manifest_index import Check, index_manifest
 from mvssl.data.named import Field, NamedCorpus, data_folder, named, named_corpora
 from mvssl.data.opening import open_corpus, parted
 from mvssl.data.prepare import prepare
 from mvssl.data.verifying import verify
+from mvssl.data.writing import Packing
 
 
 def list_corpora() -> tuple[str, bool]:
@@ -96,19 +98,48 @@ def verify_corpora(sources: Sequence[str], record: bool = False) -> tuple[str, b
     return "\n".join(map(str, found)), not any(verification.bad for verification in found)
 
 
-def prepare_corpus(source: str, out: str | None = None, sample_rate: int = 16_000) -> tuple[str, bool]:
-    """Decodes a corpus once, so that it is read faster from then on.
+def prepare_corpus(
+    source: str,
+    out: str | None = None,
+    sample_rate: int = 16_000,
+    packing: Packing = "int16",
+    shard_megabytes: int = 256,
+) -> tuple[str, bool]:
+    """Decodes a corpus once, into shards that are read faster from then on; killed, it goes on where it was.
+
+    The exit status is 1 if a track had to be left out.
 
     Args:
         source: Name of a corpus, folder or manifest.
         out: Folder for the new files; by default in ``prepared`` in the folder of all corpora, by the name of
             the corpus and the rate.
         sample_rate: In Hz.
+        packing: int16 (raw samples) or flac (half the size, in tar archives that webdataset reads, too).
+        shard_megabytes: Size of a shard.
     """
-    corpus = open_corpus(source, check="full", progress=True)
+    corpus = open_corpus(source, progress=True)
     name = corpus.name.partition(":")[0]
     folder = data_folder() / "prepared" / f"{name}-{sample_rate}" if out is None else Path(out)
-    return f"{prepare(corpus, folder, sample_rate, progress=True)!r} in {folder}", True
+    prepared = prepare(
+        corpus, folder, sample_rate, progress=True, packing=packing, shard_megabytes=shard_megabytes
+    )
+    bad = [problem for problem in prepared.problems if not problem.known]
+    listed = [f"left out {problem.path}: {problem.reason}" for problem in bad]
+    return "\n".join([f"{prepared!r} in {folder}", *listed]), not bad
+
+
+def index(
+    manifest: str, field: str | None = None, check: Check = "headers", seed: int = 0
+) -> tuple[str, bool]:
+    """Writes columns of a long manifest beside it, so that it opens in no time from then on.
+
+    Args:
+        manifest: A JSON Lines manifest.
+        field: Which holds the labels; by default tags, or else label.
+        check: headers (look for every file), full (decode every file) or none.
+        seed: Of random splits, if the manifest gives none.
+    """
+    return f"{index_manifest(manifest, field, check, seed, progress=True)}", True
 
 
 ACTIONS: dict[str, Callable[..., tuple[str, bool]]] = {
@@ -117,6 +148,7 @@ ACTIONS: dict[str, Callable[..., tuple[str, bool]]] = {
     "download": download_corpora,
     "verify": verify_corpora,
     "prepare": prepare_corpus,
+    "index": index,
 }
 """By what stands behind ``mvssl data``: each gives what to print, and whether all is well."""
 

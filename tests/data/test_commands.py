@@ -3,8 +3,11 @@
 import json
 
 import layouts
+import numpy as np
+import soundfile
 
 from mvssl.cli import main
+from mvssl.data import open_corpus
 from mvssl.data.verifying import RECORD
 
 
@@ -76,9 +79,20 @@ def test_the_command_prepares(tmp_path, monkeypatch):
     monkeypatch.setenv("MVSSL_DATA", str(tmp_path))
     layouts.emomusic(tmp_path / "emomusic")
     assert run("prepare", "emomusic", "--sample_rate", "8000") == 0
-    assert run("prepare", "emomusic", "--sample_rate", "8000", "--out", str(tmp_path / "out")) == 0
+    packed = ["--packing", "flac", "--out", str(tmp_path / "out")]
+    assert run("prepare", "emomusic", "--sample_rate", "8000", *packed) == 0
     for folder in (tmp_path / "prepared/emomusic-8000", tmp_path / "out"):
-        assert len(list(folder.rglob("*.mp3.wav"))) == 6
+        assert len(open_corpus(folder)) == 6
+
+
+def test_the_command_indexes(tmp_path, capsys):
+    soundfile.write(tmp_path / "a.wav", np.full(800, 0.1), 8000)
+    manifest = tmp_path / "songs.jsonl"
+    manifest.write_text('{"audio_path": "a.wav"}\n')
+    assert run("index", str(manifest)) == 0
+    assert str(tmp_path / "songs.index") in capsys.readouterr().out
+    assert run("index", str(tmp_path / "none.jsonl")) == 2
+    assert "there is no such manifest" in capsys.readouterr().err
 
 
 def test_the_command_sends_to_the_instructions(capsys):

@@ -4,13 +4,15 @@ A crop, a filter cut-off or a shuffle is keyed by integers such as (seed, epoch,
 key gives the same numbers on every machine, whatever the number of workers or the make-up of a batch.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 # SplitMix64: what is added in each round, and the two multipliers of its finaliser.
 ADDEND, FIRST, SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
-_TURNS = 6  # of the two halves of a number that is shuffled; four are enough for a random look
+_TURNS = 6  # of row and column of what is shuffled; four are enough for a random look
 
 
 def generator(*key: int) -> np.random.Generator:
@@ -45,24 +47,26 @@ def uniform(keys: NDArray[np.uint64], stream: int) -> NDArray[np.float64]:
 def shuffled(places: NDArray[np.int64], count: int, *key: int) -> NDArray[np.int64]:
     """What stands at some places of a random order of the numbers from 0 to ``count``.
 
-    Nothing is kept of the order: a place costs the same whatever ``count`` is. Both halves of a place's bits
-    take turns in changing the other (a Feistel network, Luby and Rackoff, 1988,
-    https://doi.org/10.1137/0217022), which maps them one to one; what leads beyond ``count`` is mapped again
-    (cycle walking, Black and Rogaway, 2002, https://doi.org/10.1007/3-540-45760-7_9).
+    Nothing is kept of the order: a place costs the same whatever ``count`` is. A place is a cell of a grid
+    that is about square. Row and column take turns in shifting the other (a Feistel network), which maps
+    cells one to one; what leads to one of the few cells beyond ``count`` is mapped again (Black and Rogaway,
+    2002, https://doi.org/10.1007/3-540-45760-7_9, section 5).
 
     Args:
         places: (places,) from 0 to ``count``.
         count: How many numbers there are.
         key: Integers that decide about the order.
     """
-    half = max(1, (int(count - 1).bit_length() + 1) // 2)
-    mask = np.uint64(2**half - 1)
+    height = math.isqrt(count - 1) + 1
+    sides = np.uint64(height), np.uint64(-(-count // height))
+    turns = hash_keys(*key, np.arange(_TURNS))
     values = np.asarray(places).astype(np.uint64)
     beyond = np.ones(len(values), bool)
     while beyond.any():
-        left, right = values[beyond] >> np.uint64(half), values[beyond] & mask
-        for turn in range(_TURNS):
-            left, right = right, left ^ (hash_keys(*key, turn, right) & mask)
-        values[beyond] = (left << np.uint64(half)) | right
+        cells = list(np.divmod(values[beyond], sides[1]))
+        for turn, mixed in enumerate(turns):
+            one, other = turn % 2, 1 - turn % 2
+            cells[one] = (cells[one] + hash_keys(cells[other] ^ mixed) % sides[one]) % sides[one]
+        values[beyond] = cells[0] * sides[1] + cells[1]
         beyond = values >= count
     return values.astype(np.int64)

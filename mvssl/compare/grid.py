@@ -95,8 +95,8 @@ def compare(
         robustness: Also judge the probes of frozen encoders on damaged test tracks (noise, pitch, low-pass,
             MP3), which takes some minutes each; of the first seed.
         precision: Of the encoder in training: auto, fp32 or bf16.
-        prepare: Decode every file once, into 16-bit WAV files under ``out`` (1.9 MB a minute at 16 kHz):
-            much faster for MP3s.
+        prepare: Decode every file once, into shards of 16-bit samples under ``out`` (1.9 MB a minute at
+            16 kHz): much faster for MP3s.
         out: Folder for everything that comes of it.
         launcher: Where cells (a method with a seed) are run: none (here, one after the other), local (jobs on
             this machine) or slurm. Jobs need this machine, or Slurm, to see the same files. ``mvssl report``

@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -166,7 +168,7 @@ def loader(
         collate_fn=as_it_is,
         num_workers=workers,
         persistent_workers=workers > 0,
-        worker_init_fn=_leave_signals_to_the_run,
+        worker_init_fn=_begin_reading,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # else each pass would advance the global random state
     )
@@ -296,11 +298,40 @@ class _Crops(Dataset[Batch]):
         )
 
 
-def _leave_signals_to_the_run(_: int) -> None:
-    """Ctrl-C, and what a cluster sends to all processes, must not end readers before the step is made."""
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+@contextmanager
+def signals_left_to_the_run() -> Iterator[None]:
+    """Readers that begin in here go on when Ctrl-C or a cluster's SIGTERM comes to all processes.
+
+    So a run can make and save the step that it is at. They end when the process that began them says so, or
+    is gone. Without ``sigwaitinfo``, which says who sent a signal, nothing is different.
+    """
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    # All threads of a reader inherit this; in it, some begin before anything of ours is called.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin_reading(_: int) -> None:
+    """In a reader that leaves signals to the run."""
+    if not hasattr(signal, "sigwaitinfo"):
+        return
+    if signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        return
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_when_the_run_says_so, daemon=True).start()
+
+
+def _end_when_the_run_says_so() -> None:
+    run = os.getppid()
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+        pass
+    os._exit(0)
 
 
 def empty(*shape: int) -> Tensor:

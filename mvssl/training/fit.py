@@ -11,6 +11,7 @@ import torch
 import yaml
 
 from mvssl.data import Batch, Corpus, loader, open_corpus, remarks
+from mvssl.data.batches import signals_left_to_the_run
 from mvssl.device import TrainingPrecision, default_device, default_workers, keep_freed_memory
 from mvssl.distributed import rank
 from mvssl.encoders import create_encoder, save_encoder
@@ -104,13 +105,14 @@ def fit(
     workers = default_workers(default_device()) if settings.workers is None else settings.workers
 
     def batches(start: int) -> Iterator[Batch]:
-        return iter(
-            loader(
-                corpus, view_chain, settings.batch_size, steps=settings.steps * settings.accumulate,
-                start_step=start, seed=settings.seed, sample_rate=encoder.sample_rate, workers=workers,
-                rank=processes.rank, processes=processes.size,
-            )
-        )  # fmt: skip
+        with signals_left_to_the_run():
+            return iter(
+                loader(
+                    corpus, view_chain, settings.batch_size, steps=settings.steps * settings.accumulate,
+                    start_step=start, seed=settings.seed, sample_rate=encoder.sample_rate, workers=workers,
+                    rank=processes.rank, processes=processes.size,
+                )
+            )  # fmt: skip
 
     if settings.scale_lr:
         remarked = (*remarked, _said(settings, pretext))

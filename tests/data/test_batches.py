@@ -1,4 +1,6 @@
 import json
+import signal
+import subprocess
 import tracemalloc
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -11,7 +13,9 @@ import torch
 
 from mvssl import seeding
 from mvssl.data import AudioReader, CorpusError, loader, open_corpus, read_audio, remarks
+from mvssl.data.batches import signals_left_to_the_run
 from mvssl.data.crops import CropReader
+from mvssl.views import chain
 
 RATE = 8_000
 
@@ -568,3 +572,19 @@ def test_what_is_done_to_crops_where_they_are_read(corpus):
         keys = plain.keys.tolist()
         assert [calls.pop(0), calls.pop(0)] == [((4, 4_000), RATE, 0, keys), ((4, 2_000), RATE, 1, keys)]
     assert not calls
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="no signal says here who sent it")
+def test_a_reader_ends_when_the_run_says_so_and_not_when_others_do(music):
+    with signals_left_to_the_run():
+        batches = iter(loader(music, chain("crops", 1.0), 4, steps=40, workers=1))
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    next(batches)
+    (reader,) = batches._workers
+    for name in ("TERM", "INT", "USR1"):
+        subprocess.run(["sh", "-c", f"kill -{name} {reader.pid}"], check=True)
+    assert len([next(batches) for _ in range(8)]) == 8  # more than are read ahead
+    assert reader.is_alive()
+    reader.terminate()
+    reader.join(60)
+    assert reader.exitcode == 0

@@ -256,7 +256,8 @@ def test_pretrain_from_the_command_line_survives_a_kill(music, tmp_path):
         "--out", str(out), "--steps", "8", "--batch_size", "8", "--checkpoint_every", "2",
         "--resume", "true", "--views", "crops", "--encoder", "tiny", "--seed", "5",
     ]  # fmt: skip
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # others would round otherwise
+    count = str(torch.get_num_threads())  # another would round otherwise
+    threads = {"OMP_NUM_THREADS": count, "MKL_NUM_THREADS": count}
     process = subprocess.Popen(
         command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env={**os.environ, **threads}
     )

@@ -97,7 +97,7 @@ def test_other_files_are_refused_without_advice_to_read_them_unsafely(path, cont
 
 def test_a_full_disk_leaves_the_file_and_no_draft(path):
     if not os.path.exists("/dev/full"):
-        pytest.skip("no /dev/full")
+        pytest.skip("this system has no /dev/full, the device that is always full")
     draft = path.with_name("file.ckpt.part")
     draft.symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):

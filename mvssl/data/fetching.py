@@ -196,6 +196,7 @@ def unpack(archive: Path, folder: Path) -> None:
             _require_inside(archive, folder, packed_tar.getnames())
             packed_tar.extractall(folder, filter="data")
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        # The last is what zipfile raises for a compression that it does not know.
         raise CorpusError(
             f"{archive}: cannot be unpacked ({error}); remove it and download it again"
         ) from None

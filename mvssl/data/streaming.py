@@ -56,6 +56,7 @@ def stream(
     Args:
         shards: Paths or URLs with braces: ``"https://host/audio-{000000..000123}.tar"``,
             ``"pipe:aws s3 cp s3://bucket/audio-{000000..000123}.tar -"`` and all else that webdataset opens.
+            It opens ``http`` and ``https`` with the program curl.
             What follows ``pipe:`` is run by the shell: use no shards from a source that you do not trust.
         views: Their sampler takes all crops from the track itself: a group, or stems, need a disk.
         batch_size: Tracks per batch, of each process.
@@ -183,7 +184,7 @@ class _Stream(IterableDataset[Batch]):
     def _note(self, error: Exception) -> bool:
         """Remembers a shard that cannot be read on; the others are."""
         url = next((str(part) for part in reversed(error.args) if isinstance(part, str)), "a shard")
-        self._problems.append(Problem(url, f"is damaged or cannot be read ({error.args[0]})"))
+        self._problems.append(Problem(url, f"is damaged, or not at this place ({error.args[0]})"))
         return True
 
     def _batches(self, shards: list[str], place: int, epoch: int) -> Iterator[Batch]:

@@ -1,6 +1,10 @@
 import io
 import json
+import shutil
 import tarfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,6 +71,18 @@ def test_a_track_has_the_crops_that_it_has_on_a_disk(shards, load, prefix):
         assert found.keys() == expected.keys() == set(shards.corpus.indices("train").tolist())
         for item, crops in found.items():
             assert all(torch.equal(a, b) for a, b in zip(crops, expected[item], strict=True))
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset opens http with the program curl")
+def test_shards_come_from_a_server_and_a_wrong_address_is_told(shards):
+    handler = partial(SimpleHTTPRequestHandler, directory=shards.folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_port}"
+        assert same(load(f"{place}/audio-{{000000..000007}}.tar", steps=8), load(shards, steps=8))
+        with pytest.raises(CorpusError, match=r"missing\.tar: is damaged, or not at this place"):
+            load(f"{place}/missing.tar", steps=1)
+        server.shutdown()
 
 
 def test_orders_differ_between_epochs_and_seeds_and_are_mixed(shards):
@@ -145,7 +161,7 @@ def test_what_is_damaged_is_replaced_and_told(tmp_path):
     problems = [problem for batch in batches for problem in batch.problems]
     reasons = " ".join(f"{problem.path}: {problem.reason}\n" for problem in problems)
     assert "0.tar/2: is not audio" in reasons
-    assert "is damaged or cannot be read" in reasons
+    assert "is damaged, or not at this place" in reasons
     assert same(batches, load(urls, batch_size=1, buffer=1))
 
 
@@ -153,8 +169,8 @@ def test_streams_that_give_nothing(tmp_path):
     write_tar(tmp_path / "a.tar", {"1.wav": sound(0.1), "2.wav": sound(0.1)})
     for urls, batch_size, reason in [
         (f"{tmp_path}/a.tar", 3, "no batch of 3 tracks"),
-        (f"{tmp_path}/missing.tar", 1, "is damaged or cannot be read"),
-        ("pipe:exit 3", 1, "is damaged or cannot be read"),
+        (f"{tmp_path}/missing.tar", 1, "is damaged, or not at this place"),
+        ("pipe:exit 3", 1, "is damaged, or not at this place"),
     ]:
         with pytest.raises(CorpusError, match=reason):
             load(urls, batch_size=batch_size, steps=3)

@@ -18,7 +18,9 @@ _SHARES = (0.7, 0.1, 0.2)
 _FULL_NAMES = {"train": "training", "valid": "validation", "test": "test"}
 
 
-def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int) -> list[str]:
+def random_splits(
+    paths: Sequence[str], groups: Sequence[str] | None, seed: int, shares: Sequence[float] = _SHARES
+) -> list[str]:
     """Splits tracks about 70/10/20 into train, valid and test, keeping groups together.
 
     The result depends on which tracks there are and on the seed, not on their order. Groups are
@@ -29,13 +31,14 @@ def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int)
         paths: One per track, all different.
         groups: One name per track; tracks with the empty name, or all without groups, are on their own.
         seed: Decides among groups of the same size.
+        shares: Of train, valid and test, if others are wanted; their sum is 1.
     """
     members = defaultdict(list)
     for index, path in enumerate(paths):
         group = groups[index] if groups else ""
         members[(group, "" if group else path)].append(index)
     names = sorted(members)
-    units = assign_units(np.array([len(members[name]) for name in names]), seed)
+    units = assign_units(np.array([len(members[name]) for name in names]), seed, shares)
     splits = [""] * len(paths)
     for name, split in zip(names, units.tolist(), strict=True):
         for index in members[name]:
@@ -43,19 +46,22 @@ def random_splits(paths: Sequence[str], groups: Sequence[str] | None, seed: int)
     return splits
 
 
-def assign_units(sizes: NDArray[np.int64], seed: int) -> NDArray[np.int8]:
+def assign_units(
+    sizes: NDArray[np.int64], seed: int, shares: Sequence[float] = _SHARES
+) -> NDArray[np.int8]:
     """Assigns groups of tracks to splits, from the largest to the smallest, each to the one that lacks most.
 
     Args:
         sizes: (groups,) numbers of tracks.
         seed: Decides among groups of the same size.
+        shares: Of train, valid and test.
 
     Returns:
         (groups,) places in ``SPLITS``, of which none stays empty if there are three groups.
     """
     shuffled = seeding.generator(seed).permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]  # equal sizes stay shuffled
-    lacking = (np.array(_SHARES) * sizes.sum()).tolist()
+    lacking = (np.array(shares) * sizes.sum()).tolist()
     empty = set(range(len(SPLITS)))
     units = np.empty(len(sizes), np.int8)
     for assigned, unit in enumerate(order):

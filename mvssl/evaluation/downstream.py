@@ -170,7 +170,7 @@ _MARBLE = (
     ("vocalset_technique", "VocalSet: 10 singing techniques",
      Downstream("vocalset", "classification", _CLASSES, "published singers", "technique", 10)),
     ("vocalset_singer", "VocalSet: 20 singers",
-     Downstream("vocalset", "classification", _CLASSES, "by recording at random", "singer", 20)),
+     Downstream("vocalset", "classification", _CLASSES, "recordings of each 12:8:5", "singer", 20)),
     ("mtg_genre", "MTG-Jamendo: 87 genres",
      Downstream("mtg_jamendo", "tagging", _TAGS, _JAMENDO, "genre", 87)),
     ("mtg_instrument", "MTG-Jamendo: 40 instruments",

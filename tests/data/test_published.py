@@ -294,7 +294,10 @@ def test_vocalset_reads_singers_and_techniques_from_folders(miniature):
     no_technique = ["fast_forte" in path for path in technique.paths.tolist()]
     np.testing.assert_array_equal(technique.targets.any(axis=1), np.invert(no_technique))
     assert singer.targets.any(axis=1).all()
-    assert set(singer.splits) == {"train", "valid", "test"}
+    shares = [(singer.splits == split).sum() for split in ("train", "valid", "test")]
+    assert shares == [28, 21, 14]  # 7 singers × 9 recordings: 12:8:5 as near as can be
+    of_one = singer.splits[["/male3/" in path for path in singer.paths.tolist()]]
+    assert set(of_one) == {"train", "valid", "test"}
     assert [problem.reason for problem in technique.problems] == [
         "is a second copy of f2_scales_vibrato_a.wav"
     ]

@@ -1,9 +1,11 @@
 """VocalSet: twenty singers, each in many vocal techniques."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 from mvssl.data.listing import CorpusError
 from mvssl.data.named import Field, NamedCorpus, Place, Remote, Track, add
+from mvssl.data.splitting import random_splits
 from mvssl.data.tables import read_lines
 
 TECHNIQUES = (
@@ -14,26 +16,30 @@ SINGERS = (*(f"female{number}" for number in range(1, 10)), *(f"male{number}" fo
 
 _TWICE = "f2_scales_vibrato_a(1).wav"
 _VALID = 5  # every so manieth training singer is for validation
+_SHARES = (12 / 25, 8 / 25, 5 / 25)  # of each singer's recordings, as the field has it
 
 
 def _tracks(place: Place, field: Field) -> Iterator[Track]:
     """All recordings ``FULL/singer/context/technique/*.wav``; the folders are right where file names err."""
     by_technique = field.name == "technique"
-    splits = _singers(place) if by_technique else {}
-    folder = place.folder("FULL")
-    for path in sorted((place.root / folder).glob("*/*/*/*.wav")):
-        singer, technique = path.parts[-4], path.parts[-2]
+    found = sorted((place.root / place.folder("FULL")).glob("*/*/*/*.wav"))
+    paths = [path.relative_to(place.root).as_posix() for path in found if not path.name.startswith(".")]
+    singers = _singers(place) if by_technique else {}
+    splits = {} if by_technique else _within_singers(paths)
+    for path in paths:
+        *_, singer, _, technique, name = path.split("/")
         if singer not in SINGERS:
-            raise CorpusError(f"{path}: {singer!r} is none of the 20 singers; is this the original folder?")
-        if not path.name.startswith("."):
-            known = technique in TECHNIQUES
-            yield Track(
-                path=path.relative_to(place.root).as_posix(),
-                split=splits.get(singer, "train") if by_technique else "",
-                label=(technique if known else None) if by_technique else singer,
-                group=singer if by_technique else "",
-                fault="is a second copy of f2_scales_vibrato_a.wav" if path.name == _TWICE else "",
+            raise CorpusError(
+                f"{place.root / path}: {singer!r} is none of the 20 singers; is this the original folder?"
             )
+        known = technique in TECHNIQUES
+        yield Track(
+            path=path,
+            split=singers.get(singer, "train") if by_technique else splits.get(path, "train"),
+            label=(technique if known else None) if by_technique else singer,
+            group=singer if by_technique else "",
+            fault="is a second copy of f2_scales_vibrato_a.wav" if name == _TWICE else "",
+        )
 
 
 def _singers(place: Place) -> Mapping[str, str]:
@@ -43,6 +49,15 @@ def _singers(place: Place) -> Mapping[str, str]:
     sides = ["train"] * (_VALID - 1) + ["valid"]
     splits = {singer: sides[number % _VALID] for number, singer in enumerate(train)}
     return splits | dict.fromkeys(test, "test")
+
+
+def _within_singers(paths: Sequence[str]) -> dict[str, str]:
+    """The side of each recording for singers, all of whom are on all sides."""
+    splits = {}
+    for _, own in groupby(paths, lambda path: path.split("/")[-4]):
+        names = [path for path in own if not path.endswith(_TWICE)]
+        splits |= zip(names, random_splits(names, None, 0, _SHARES), strict=True)
+    return splits
 
 
 def _singer(name: str) -> str:
@@ -72,7 +87,7 @@ add(
         ),
         splits=(
             "technique: by singer, the published lists of 15 and 5, and every fifth of the 15 for "
-            "validation; singer: 70/10/20 by recording at random, as no list is published"
+            "validation; singer: the recordings of each 12:8:5 at random, as no list is published"
         ),
         instructions=(
             "Fetch VocalSet11.zip from https://zenodo.org/record/1442513 and unpack it, so that there are "

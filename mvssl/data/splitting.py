@@ -46,9 +46,7 @@ def random_splits(
     return splits
 
 
-def assign_units(
-    sizes: NDArray[np.int64], seed: int, shares: Sequence[float] = _SHARES
-) -> NDArray[np.int8]:
+def assign_units(sizes: NDArray[np.int64], seed: int, shares: Sequence[float] = _SHARES) -> NDArray[np.int8]:
     """Assigns groups of tracks to splits, from the largest to the smallest, each to the one that lacks most.
 
     Args:

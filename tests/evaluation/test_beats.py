@@ -3,9 +3,11 @@ import json
 from dataclasses import replace
 from functools import partial
 
+import layouts
 import mir_eval
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from mvssl.cli import main
@@ -81,22 +83,39 @@ class Oracle(torch.nn.Module):
         return torch.zeros(len(audio), 50, 2), torch.cat([clicks, torch.zeros_like(clicks)], 2)
 
 
+def click(path, beats, rng):
+    """Writes 4 s of faint noise with a click on each beat, and its beats beside it or elsewhere."""
+    times = np.arange(rng.uniform(0, 0.5), 4.0, rng.uniform(0.3, 0.7))
+    audio = 1e-3 * rng.normal(size=64_000)
+    audio[(times * 16_000).astype(int)] = 0.9
+    soundfile.write(path, audio, 16_000)
+    beats.write_text("".join(f"{time}\t1\n" for time in times))
+
+
 @pytest.fixture(scope="module")
 def clicks(tmp_path_factory):
-    """Tracks of faint noise with clicks on their beats, which stand in files beside them."""
-    import soundfile
-
+    """Tracks with clicks on their beats, which stand in files beside them."""
     folder, rng, lines = tmp_path_factory.mktemp("clicks"), np.random.default_rng(0), []
     for number in range(30):
-        times = np.arange(rng.uniform(0, 0.5), 4.0, rng.uniform(0.3, 0.7))
-        audio = 1e-3 * rng.normal(size=64_000)
-        audio[(times * 16_000).astype(int)] = 0.9
-        soundfile.write(folder / f"{number:02}.wav", audio, 16_000)
-        (folder / f"{number:02}.beats").write_text("".join(f"{time}\t1\n" for time in times))
+        path = folder / f"{number:02}.wav"
+        click(path, path.with_suffix(".beats"), rng)
         split = ("train", "train", "valid", "test")[number % 4]
-        lines.append(json.dumps({"audio_path": f"{number:02}.wav", "split": split}))
+        lines.append(json.dumps({"audio_path": path.name, "split": split}))
     (folder / "manifest.jsonl").write_text("\n".join(lines))
     return folder
+
+
+def test_the_beats_of_gtzan_are_judged_by_name(tmp_path):
+    layouts.gtzan(tmp_path)
+    (tmp_path / "beats").mkdir()
+    rng = np.random.default_rng(0)
+    tracks = [path for path in sorted(tmp_path.glob("genres/*/*.wav")) if path.name != "jazz.00054.wav"]
+    for path in tracks[:-1]:
+        click(path, tmp_path / f"beats/gtzan_{path.stem.replace('.', '_')}.beats", rng)
+    found = evaluate_beats(Oracle(), f"gtzan_beat@{tmp_path}", **QUICK)
+    assert len(found.corpus) == len(tracks) - 1  # of the last no beats are known
+    assert len(found.values["f1_20ms"]) == (found.corpus.splits == "test").sum() == 4
+    assert found.mean() > 0.9 > found.chance["f1_20ms"] + 0.2
 
 
 def test_an_oracle_finds_the_beats_and_its_layer_is_chosen(clicks, tmp_path):
@@ -143,8 +162,6 @@ def test_coarse_frames_are_noted(clicks):
 
 
 def test_annotations_of_gtzan_are_found_in_both_forms(tmp_path):
-    import soundfile
-
     for genre in ("blues", "rock"):
         (tmp_path / "genres" / genre).mkdir(parents=True)
         for number in range(2):

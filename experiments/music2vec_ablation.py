@@ -1,8 +1,8 @@
 """Which numbers of music2vec matter? The axes of arXiv:2307.05161, one at a time, around the study's middle.
 
-Mask probability, span, target layers and crop; batches shrink as crops grow, so that every step hears as
-much audio. Target layers are thirds of the encoder's, since it has fewer than the study's twelve. The table
-holds the macro average precision of a linear probe, also of an untrained transformer. Writes ablation.csv.
+Mask probability, span in seconds, target layers and crop; batches shrink as crops grow, so that every step
+hears as much audio. Target layers are thirds of the encoder's, which has fewer than the study's twelve. The
+table holds the macro average precision of a linear probe, also untrained. Writes ablation.csv.
 
 python experiments/music2vec_ablation.py --steps 2000 --out runs/music2vec
 python experiments/music2vec_ablation.py --quick --out runs/music2vec_quick
@@ -18,9 +18,9 @@ import mvssl
 from mvssl.data import open_corpus
 from mvssl.pretext import Data2Vec
 
-AXES = {"mask_prob": (0.5, 0.65, 0.8), "span": (5, 10, 15), "thirds": (2, 3), "seconds": (1.0, 2.0, 4.0)}
-MIDDLE = {"mask_prob": 0.65, "span": 10, "thirds": 2, "seconds": 2.0}
-QUICK = {"mask_prob": (0.5,), "span": (5,), "thirds": (3,), "seconds": (1.0,)}
+AXES = {"mask_prob": (0.5, 0.65, 0.8), "span": (0.1, 0.2, 0.3), "thirds": (2, 3), "seconds": (1.0, 2.0, 4.0)}
+MIDDLE = {"mask_prob": 0.65, "span": 0.2, "thirds": 2, "seconds": 2.0}
+QUICK = {"mask_prob": (0.5,), "span": (0.1,), "thirds": (3,), "seconds": (1.0,)}
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
 parser.add_argument("--data", default="synthetic", help="a corpus with tags: its name, folder or manifest")
@@ -51,7 +51,8 @@ for cell in cells:
     torch.manual_seed(options.seed)
     encoder = mvssl.create_encoder(options.encoder, seconds=cell["seconds"])
     layers = max(1, round(len(encoder.layers) * cell["thirds"] / 3))
-    pretext = Data2Vec(encoder, cell["mask_prob"], cell["span"], layers)
+    span = round(cell["span"] * encoder.sample_rate / encoder.stride)
+    pretext = Data2Vec(encoder, cell["mask_prob"], span, layers)
     name = "-".join(f"{value:g}" for value in cell.values())
     size = max(2, round(options.audio / cell["seconds"]))
     mvssl.fit(

@@ -18,6 +18,7 @@ Pooling = Literal["last", "mean"]
 CONVOLUTIONS = ((512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2)
 """Channels, kernel and stride of each convolution in wav2vec 2.0: a frame of 25 ms every 20 ms at 16 kHz."""
 
+_REACH = {"hubert": 128, "data2vec": 19}  # frames that a convolution for positions takes in
 _GROUPS = 16  # of the convolutions that tell positions, at most
 _WIDENING = 4  # of the feed-forward part of a layer
 
@@ -25,10 +26,12 @@ _WIDENING = 4  # of the feed-forward part of a layer
 class WaveTransformer(Encoder):
     """Convolutions cut raw audio into frames, and a transformer relates them to each other.
 
-    The network of wav2vec 2.0 (https://arxiv.org/abs/2006.11477, §2, "base": a layer norm behind each part of
-    a layer, a group norm per channel behind the first convolution), HuBERT and data2vec. Positions come from
-    a convolution over neighbouring frames. The group norm takes its statistics over a whole clip, so that a
-    padded clip is another one: give crops of one length.
+    The network of wav2vec 2.0 (https://arxiv.org/abs/2006.11477, §2), HuBERT and data2vec. As in "base", a
+    layer norm stands behind each part of a layer, and a group norm per channel behind the first convolution;
+    its statistics are those of a whole clip, so that a padded clip is another one: give crops of one length.
+    ``norm_first`` makes it "large": a layer norm before each part of a layer and one behind the last layer,
+    and one behind each convolution, which learns sooner. Positions come from a convolution over neighbouring
+    frames.
 
     Args:
         embed_dim: Width of the transformer, and size of the embedding.
@@ -36,9 +39,12 @@ class WaveTransformer(Encoder):
         head_dim: Width of an attention head; a transformer that is narrower has one head.
         convolutions: Channels, kernel and stride of each convolution of the front end.
         positions: ``"hubert"``, one convolution over 128 frames; ``"data2vec"``, five over 19.
+        position_frames: Other frames for them to reach over. Where they reach over much of a clip, its ends
+            tell every frame its place.
         pooling: The embedding is the mean over time, of the ``"last"`` layer, or the ``"mean"`` of all
             hidden states.
         normalised: Whether each clip gets zero mean and unit variance first.
+        norm_first: Norms as in "large" and not as in "base".
         dropout: Behind each part of the transformer, and in attention.
         layer_drop: How often a layer is left out in training. The hidden states are as many all the same.
         checkpointing: Keep no activations inside layers for the backward pass, but compute them again.
@@ -66,8 +72,10 @@ class WaveTransformer(Encoder):
         head_dim: int = 64,
         convolutions: Sequence[Sequence[int]] = CONVOLUTIONS,
         positions: Positions = "hubert",
+        position_frames: int | None = None,
         pooling: Pooling = "last",
         normalised: bool = True,
+        norm_first: bool = False,
         dropout: float = 0.0,
         layer_drop: float = 0.0,
         checkpointing: bool = False,
@@ -76,12 +84,14 @@ class WaveTransformer(Encoder):
     ) -> None:
         super().__init__()
         heads = max(1, embed_dim // max(1, head_dim))
-        sizes = [embed_dim, depth, head_dim, sample_rate, *(size for layer in convolutions for size in layer)]
+        reach = _REACH.get(positions, 1) if position_frames is None else position_frames
+        sizes = [embed_dim, depth, head_dim, reach, sample_rate]
+        sizes += [size for layer in convolutions for size in layer]
         if min(sizes) < 1 or not convolutions or embed_dim % heads:
             raise ValueError(
                 f"embed_dim={embed_dim}, depth={depth}, head_dim={head_dim}, convolutions="
-                f"{[list(layer) for layer in convolutions]}, sample_rate={sample_rate}: all must be "
-                "positive, and heads divide embed_dim"
+                f"{[list(layer) for layer in convolutions]}, position_frames={position_frames}, sample_rate="
+                f"{sample_rate}: all must be positive, and heads divide embed_dim"
             )
         if positions not in ("hubert", "data2vec") or pooling not in ("last", "mean"):
             raise ValueError(
@@ -92,7 +102,8 @@ class WaveTransformer(Encoder):
         self.config = {
             "embed_dim": embed_dim, "depth": depth, "head_dim": head_dim,
             "convolutions": [list(layer) for layer in convolutions], "positions": positions,
-            "pooling": pooling, "normalised": normalised, "dropout": dropout, "layer_drop": layer_drop,
+            "position_frames": position_frames, "pooling": pooling, "normalised": normalised,
+            "norm_first": norm_first, "dropout": dropout, "layer_drop": layer_drop,
             "checkpointing": checkpointing, "seconds": seconds, "sample_rate": sample_rate,
         }  # fmt: skip
         self.embed_dim, self.sample_rate, self.seconds = embed_dim, sample_rate, seconds
@@ -104,16 +115,21 @@ class WaveTransformer(Encoder):
         before = [1, *(channels for channels, _, _ in convolutions)]
         self.feature_extractor = nn.Sequential(
             *(
-                _Convolution(inside, sizes, normalised=not place)
+                _Convolution(inside, sizes, "layer" if norm_first else "none" if place else "group")
                 for place, (inside, sizes) in enumerate(zip(before, convolutions, strict=False))
             )
         )
         self.projection = nn.Sequential(
             nn.LayerNorm(before[-1]), nn.Linear(before[-1], embed_dim), nn.Dropout(dropout)
         )
-        self.positions = _positions(positions, embed_dim)
-        self.norm = nn.Sequential(nn.LayerNorm(embed_dim), nn.Dropout(dropout))
-        self.layers = nn.ModuleList(WaveLayer(embed_dim, heads, dropout) for _ in range(depth))
+        self.positions = _positions(positions, embed_dim, reach)
+        norms: list[nn.Module] = [
+            nn.LayerNorm(embed_dim),
+            nn.Identity(),
+        ]  # before the first layer, and behind the last
+        first, self.end = norms[::-1] if norm_first else norms
+        self.norm = nn.Sequential(first, nn.Dropout(dropout))
+        self.layers = nn.ModuleList(WaveLayer(embed_dim, heads, dropout, norm_first) for _ in range(depth))
         for module in self.modules():
             _initialise(module, embed_dim)
 
@@ -149,7 +165,7 @@ class WaveTransformer(Encoder):
         states = [self.norm(self.place(projected))]
         for layer in self.layers:
             states.append(self._through(layer, states[-1]))
-        return tuple(states)
+        return (*states[:-1], self.end(states[-1]))
 
     def pool(self, states: Sequence[Tensor]) -> Tensor:
         """Hidden states → the embedding."""
@@ -167,16 +183,18 @@ class WaveTransformer(Encoder):
 
 
 class WaveLayer(nn.Module):
-    """A transformer layer with a norm behind each of its parts. Weights are named as in torchaudio.
+    """A transformer layer with a norm behind or before each of its parts. Weights are named as in torchaudio.
 
     Args:
         width: Of what goes in and out.
         heads: Attention heads; must divide the width.
         dropout: Behind each part, and in attention.
+        norm_first: Norms stand before the parts.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, norm_first: bool = False) -> None:
         super().__init__()
+        self.norm_first = norm_first
         self.attention = _Attention(width, heads, dropout)
         self.layer_norm = nn.LayerNorm(width)
         self.feed_forward = _FeedForward(width)
@@ -185,6 +203,10 @@ class WaveLayer(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(batch, frames, width) → what the layer makes of it, and what its feed-forward part adds."""
+        if self.norm_first:
+            x = x + self.dropout(self.attention(self.layer_norm(x)))
+            fed = self.dropout(self.feed_forward(self.final_layer_norm(x)))
+            return x + fed, fed
         x = self.layer_norm(x + self.dropout(self.attention(x)))
         fed = self.dropout(self.feed_forward(x))
         return self.final_layer_norm(x + fed), fed
@@ -218,51 +240,56 @@ class _FeedForward(nn.Module):
 
 
 class _Convolution(nn.Module):
-    def __init__(self, before: int, sizes: Sequence[int], normalised: bool) -> None:
+    def __init__(self, before: int, sizes: Sequence[int], norm: Literal["none", "group", "layer"]) -> None:
         super().__init__()
         channels, kernel, stride = sizes
-        self.conv = nn.Conv1d(before, channels, kernel, stride, bias=False)
-        self.layer_norm = nn.GroupNorm(channels, channels) if normalised else nn.Identity()
+        self.conv = nn.Conv1d(before, channels, kernel, stride, bias=norm == "layer")
+        self.layer_norm: nn.Module = nn.Identity()
+        if norm != "none":
+            self.layer_norm = nn.GroupNorm(channels, channels) if norm == "group" else _Channels(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.gelu(self.layer_norm(self.conv(x)))
 
 
+class _Channels(nn.LayerNorm):
+    """Of each frame of (batch, channels, frames)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
 class _Wide(nn.Module):
-    """One convolution over 128 frames, (batch, width, frames), with lengths of its kernels apart.
+    """One convolution over many frames, (batch, width, frames), with lengths of its kernels apart.
 
     torch's own weight norm would do, but what has it cannot be pickled.
     """
 
-    KERNEL = 128
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
-        self.groups = math.gcd(width, _GROUPS)
-        self.direction = nn.Parameter(torch.empty(width, width // self.groups, self.KERNEL))
-        nn.init.normal_(self.direction, std=_position_deviation(self.KERNEL, width))
+        self.groups, self.padding = math.gcd(width, _GROUPS), kernel // 2
+        self.direction = nn.Parameter(torch.empty(width, width // self.groups, kernel))
+        nn.init.normal_(self.direction, std=_position_deviation(kernel, width))
         self.scale = nn.Parameter(self.direction.detach().norm(dim=(0, 1), keepdim=True))
         self.bias = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.scale * self.direction / self.direction.norm(dim=(0, 1), keepdim=True)
-        y = F.conv1d(x, weight, self.bias, padding=self.KERNEL // 2, groups=self.groups)
+        y = F.conv1d(x, weight, self.bias, padding=self.padding, groups=self.groups)
         return F.gelu(y[:, :, : x.shape[2]])
 
 
 class _Narrow(nn.Module):
-    """A convolution over 19 frames, (batch, width, frames), and a norm of each frame."""
+    """A convolution over a few frames, (batch, width, frames), and a norm of each frame."""
 
-    KERNEL = 19
-
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, kernel: int) -> None:
         super().__init__()
         groups = math.gcd(width, _GROUPS)
-        self.conv = nn.Conv1d(width, width, self.KERNEL, padding=self.KERNEL // 2, groups=groups)
-        nn.init.normal_(self.conv.weight, std=_position_deviation(self.KERNEL, width))
+        self.conv = nn.Conv1d(width, width, kernel, padding=kernel // 2, groups=groups)
+        nn.init.normal_(self.conv.weight, std=_position_deviation(kernel, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv(x).transpose(1, 2)
+        y = self.conv(x)[:, :, : x.shape[2]].transpose(1, 2)
         return F.gelu(F.layer_norm(y, [y.shape[2]]).transpose(1, 2))
 
 
@@ -271,8 +298,10 @@ def _position_deviation(kernel: int, width: int) -> float:
     return math.sqrt(4 / (kernel * width))
 
 
-def _positions(kind: Positions, width: int) -> nn.Module:
-    return _Wide(width) if kind == "hubert" else nn.Sequential(*(_Narrow(width) for _ in range(5)))
+def _positions(kind: Positions, width: int, reach: int) -> nn.Module:
+    if kind == "hubert":
+        return _Wide(width, reach)
+    return nn.Sequential(*(_Narrow(width, reach) for _ in range(5)))
 
 
 def _receptive_field(convolutions: Sequence[Sequence[int]]) -> int:

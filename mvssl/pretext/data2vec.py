@@ -25,15 +25,16 @@ class Data2Vec(Pretext):
     layers add, each standardised over time. As published for audio, the teacher consists of the transformer
     only: convolutions, projection and positions are the student's own.
 
-    Terms are the deviations of targets and predictions over masked frames, averaged over channels, which go
-    to zero where all frames become alike; and ``constant``, the loss of the best prediction that is the same
-    everywhere, the mean target of the batch. Each view is a task of its own, so one is enough; the
-    embeddings in the output are those of masked views.
+    Terms are ``target_std``, the deviation of targets from clip to clip, and ``prediction_std``, that of
+    predictions over masked frames, averaged over channels; and ``constant``, the loss of the best prediction
+    that knows no clip: at each place, the mean target of the batch. Published code looks at targets over all
+    frames, and so takes those for healthy that tell nothing but their place. Each view is a task of its own,
+    so one is enough; the embeddings in the output are those of masked views.
 
     Args:
         encoder: Encoder to train, a :class:`~mvssl.pretext.spans.WaveEncoder`.
         mask_prob: Share of the frames in spans; about 0.65 · 0.75 of all are masked, since spans overlap.
-        span: Frames per span.
+        span: Frames per span; by default 0.2 s of them, the published 10 of 20 ms.
         target_layers: How many of the last layers make the target; two thirds of them unless told, 8 of 12.
         momentum: Decay of the teacher at the first step. The published 0.999 is for some 100,000 steps.
         final_momentum: Decay at the end of a line.
@@ -47,7 +48,7 @@ class Data2Vec(Pretext):
         FloatingPointError: In :meth:`after_step`, if the run has collapsed.
     """
 
-    learning_rate = 5e-4
+    learning_rate = 1e-3
     min_views = 1
     requires = WAVE
     chain = "crops"
@@ -63,7 +64,7 @@ class Data2Vec(Pretext):
         self,
         encoder: nn.Module,
         mask_prob: float = 0.65,
-        span: int = 10,
+        span: int | None = None,
         target_layers: int | None = None,
         momentum: float = 0.99,
         final_momentum: float = 0.999,
@@ -80,7 +81,7 @@ class Data2Vec(Pretext):
         if guard_after is not None and guard_after < 0:
             raise ValueError(f"guard_after={guard_after} must not be negative")
         self.guard_after = guard_after
-        self.masking = SpanMasking(self.embed_dim, mask_prob, span)
+        self.masking = SpanMasking(wave, mask_prob, span)
         self.predict = nn.Linear(self.embed_dim, self.embed_dim)
         self.teacher = LinearAverage(
             _Layers(wave), momentum=momentum, final=final_momentum, steps=momentum_steps
@@ -96,27 +97,32 @@ class Data2Vec(Pretext):
     def forward(self, views: Sequence[Tensor]) -> PretextOutput:
         batches = together(views, self.masking.keys(views))
         made = [self._pass(audio, keys) for audio, keys in batches]
-        embeddings, predictions, targets = zip(*made, strict=True)
-        losses = [data2vec(p, t) for p, t in zip(predictions, targets, strict=True)]
+        embeddings, predictions, losses, targets = zip(*made, strict=True)
         rows = len(views[0])
-        loss, *moments = mean([torch.stack(losses).mean(), *_moments(targets), *_moments(predictions)], rows)
-        deviations = {"target_std": _deviation(*moments[:2]), "prediction_std": _deviation(*moments[2:])}
-        self._deviations = deviations
-        terms = {**deviations, "constant": _variance(*moments[:2]).sum() / self.embed_dim**0.5}
+        moments = [moment for frames in (torch.cat(predictions), *targets) for moment in _moments(frames)]
+        loss, *moments = mean([torch.stack(losses).mean(), *moments], rows)
+        predicted, *aimed = map(_variance, moments[::2], moments[1::2])
+        constant = torch.stack([variance.mean() for variance in aimed]).mean() * self.embed_dim**0.5
+        self._deviations = {
+            "target_std": torch.stack([_deviation(variance) for variance in aimed]).mean(),
+            "prediction_std": _deviation(predicted),
+        }
+        terms = {**self._deviations, "constant": constant}
         whole = [p.unflatten(0, (len(e), -1)) for p, e in zip(predictions, embeddings, strict=True)]
         return PretextOutput(loss, terms, parted(embeddings, rows), parted(whole, rows))
 
-    def _pass(self, audio: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Embeddings, and predictions and targets of masked frames."""
+    def _pass(self, audio: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embeddings, predictions of masked frames, their loss, and the targets of all frames."""
         encoder: Any = self.encoder
         wave: WaveEncoder = encoder
         projected = wave.project(wave.features(audio))
         hidden, spans = self.masking(projected, keys)
         with torch.no_grad():
             layers = self.teacher(wave.place(projected.detach()))[-self.target_layers :]
-        targets = spans.of(layer_average(layers))
+        targets = layer_average(layers)
         states = wave.contextualise(hidden)
-        return wave.pool(states), self.predict(spans.of(states[-1])), targets
+        predictions = self.predict(spans.of(states[-1]))
+        return wave.pool(states), predictions, data2vec(predictions, spans.of(targets)), targets
 
     def after_step(self, step: int = 0, total_steps: int | None = None) -> None:
         """Moves the teacher towards the student, and looks whether the run has collapsed.
@@ -156,16 +162,15 @@ class _Layers(nn.Module):
 
 
 @torch.no_grad()
-def _moments(frames: Sequence[Tensor]) -> list[Tensor]:
-    """Means of values and of squares over (frames, dim), per channel; views count alike."""
-    with torch.autocast(frames[0].device.type, enabled=False):
-        means = [torch.stack([f.float().mean(0), f.float().square().mean(0)]) for f in frames]
-        return list(torch.stack(means).mean(0))
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Means of values and of squares over the first dimension."""
+    with torch.autocast(values.device.type, enabled=False):
+        return values.float().mean(0), values.float().square().mean(0)
 
 
 def _variance(first: Tensor, second: Tensor) -> Tensor:
     return (second - first.square()).clamp_min(0)
 
 
-def _deviation(first: Tensor, second: Tensor) -> Tensor:
-    return (_variance(first, second) + 1e-6).sqrt().mean()
+def _deviation(variance: Tensor) -> Tensor:
+    return (variance + 1e-6).sqrt().mean()

@@ -28,6 +28,9 @@ _FRAMES = 100  # per cluster, that clusters are found from
 _LEAST_FRAMES = 10_000
 _STARTS = 3  # the published 20 would take minutes
 
+_Frames = tuple[Tensor, Tensor]
+"""Projections (frames, dim), and the numbers of the clusters that they belong to (frames,)."""
+
 
 @register_pretext("hubert", paper="arXiv:2106.07447")
 class HuBERT(Pretext):
@@ -52,7 +55,9 @@ class HuBERT(Pretext):
         clusters: How many, where they are not found before. The paper has 100, then 500 for the second
             iteration.
         mask_prob: Share of the frames in spans, counted as if spans never overlapped.
-        span: Frames per span.
+        span: Frames per span; by default 0.2 s of them, the published 10 of 20 ms.
+        alpha: Weight of masked frames in the loss; others have the rest (§II-B). Less than the published 1
+            teaches the convolutions sooner: clusters of frames that are heard are the easier ones.
         projection_dim: Size of the embeddings of clusters.
         temperature: Divides cosines.
         penalty: Weight of the mean square of what the convolutions make. The published 10 silences them in
@@ -66,14 +71,14 @@ class HuBERT(Pretext):
         ValueError: If an argument is out of range; in use, if views are too short for spans.
     """
 
-    learning_rate = 5e-4
+    learning_rate = 1e-3
     min_views = 1
     requires = WAVE
     chain = "crops"
     paper_views = "one crop of up to 15.6 s of audio, masked"
     centroids: Tensor
 
-    @presets(musichubert={"clusters": 500, "penalty": 10.0})
+    @presets(musichubert={"clusters": 500, "alpha": 1.0, "penalty": 10.0})
     def __init__(
         self,
         encoder: nn.Module,
@@ -81,7 +86,8 @@ class HuBERT(Pretext):
         layer: int | None = None,
         clusters: int = 100,
         mask_prob: float = 0.8,
-        span: int = 10,
+        span: int | None = None,
+        alpha: float = 0.5,
         projection_dim: int = 256,
         temperature: float = 0.1,
         penalty: float = 0.1,
@@ -89,12 +95,12 @@ class HuBERT(Pretext):
     ) -> None:
         super().__init__(encoder)
         wave: Any = encoder
-        if min(clusters, projection_dim) < 1 or temperature <= 0 or penalty < 0:
+        if min(clusters, projection_dim) < 1 or temperature <= 0 or penalty < 0 or not 0 <= alpha <= 1:
             raise ValueError(
                 f"clusters={clusters}, projection_dim={projection_dim}, temperature={temperature} must be "
-                f"all positive, and penalty={penalty} not negative"
+                f"all positive, penalty={penalty} not negative, and alpha={alpha} lie in [0, 1]"
             )
-        self.temperature, self.penalty = temperature, penalty
+        self.temperature, self.penalty, self.alpha = temperature, penalty, alpha
         folder = Path(targets)
         if (folder / DESCRIPTION).is_file():
             self.features, centroids = load_clusters(folder, wave.sample_rate)
@@ -102,7 +108,7 @@ class HuBERT(Pretext):
             self.features = make_features(os.fspath(targets), wave.sample_rate, layer)
             centroids = torch.full((clusters, self.features.dim), torch.nan)
         self.register_buffer("centroids", centroids)
-        self.masking = SpanMasking(self.embed_dim, mask_prob, span)
+        self.masking = SpanMasking(wave, mask_prob, span)
         self.project = nn.Linear(self.embed_dim, projection_dim)
         self.clusters = nn.Parameter(torch.empty(len(centroids), projection_dim).uniform_())
         self.ratio = self.features.rate * wave.stride / wave.sample_rate  # frames of features per frame
@@ -145,30 +151,36 @@ class HuBERT(Pretext):
             )
         batches = together(views, self.masking.keys(views))
         made = [self._pass(audio, keys) for audio, keys in batches]
-        embeddings, projections, targets, penalties = zip(*made, strict=True)
+        embeddings, frames, penalties = zip(*made, strict=True)
+        masked, *others = zip(*frames, strict=True)
         rows = len(views[0])
-        pairs = list(zip(projections, targets, strict=True))
-        predicted = torch.stack([hubert(p, self.clusters, t, self.temperature) for p, t in pairs]).mean()
-        shares = self._shares(pairs)
-        predicted, penalty, *shares = mean([predicted, torch.stack(penalties).mean(), *shares], rows)
+        losses = torch.stack([self._predicted(each) for each in (masked, *others)])
+        shares = self._shares(masked)
+        losses, penalty, *shares = mean([losses, torch.stack(penalties).mean(), *shares], rows)
         terms = {
-            "prediction": predicted.detach(), "penalty": penalty.detach(), "accuracy": shares[0],
+            "prediction": losses[0].detach(), "penalty": penalty.detach(), "accuracy": shares[0],
             "most_frequent": shares[1].max(),
         }  # fmt: skip
-        whole = [p.unflatten(0, (len(e), -1)) for p, e in zip(projections, embeddings, strict=True)]
-        loss = predicted + self.penalty * penalty
+        whole = [p.unflatten(0, (len(e), -1)) for (p, _), e in zip(masked, embeddings, strict=True)]
+        weights = losses.new_tensor([self.alpha, 1 - self.alpha][: len(losses)])
+        loss = (weights * losses).sum() + self.penalty * penalty
         return PretextOutput(loss, terms, parted(embeddings, rows), parted(whole, rows))
 
-    def _pass(self, audio: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Embeddings, projections and clusters of masked frames, and the mean square of features."""
+    def _pass(self, audio: Tensor, keys: Tensor) -> tuple[Tensor, list[_Frames], Tensor]:
+        """Embeddings, masked frames and, if they count, the others, and the mean square of features."""
         encoder: Any = self.encoder
         wave: WaveEncoder = encoder
         features = wave.features(audio)
         hidden, spans = self.masking(wave.project(features), keys)
         states = wave.contextualise(hidden)
         read = self._read(audio, hidden.shape[1])
-        targets = nearest(spans.of(read), self.centroids)
-        return wave.pool(states), self.project(spans.of(states[-1])), targets, feature_penalty(features)
+        places = (spans.of, spans.beside) if self.alpha < 1 else (spans.of,)
+        frames = [(self.project(at(states[-1])), nearest(at(read), self.centroids)) for at in places]
+        return wave.pool(states), frames, feature_penalty(features)
+
+    def _predicted(self, views: Sequence[_Frames]) -> Tensor:
+        """The loss of predicting clusters; views count alike."""
+        return torch.stack([hubert(p, self.clusters, t, self.temperature) for p, t in views]).mean()
 
     @torch.no_grad()
     def _read(self, audio: Tensor, frames: int) -> Tensor:
@@ -178,10 +190,10 @@ class HuBERT(Pretext):
         return found[:, places.clamp_max(found.shape[1] - 1)]
 
     @torch.no_grad()
-    def _shares(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    def _shares(self, views: Sequence[_Frames]) -> list[Tensor]:
         """The share of frames whose cluster is predicted, and that of each cluster; views count alike."""
         hits, used = [], []
-        for projections, targets in pairs:
+        for projections, targets in views:
             guesses = cluster_logits(projections, self.clusters, self.temperature).argmax(1)
             hits.append((guesses == targets).to(self.centroids.dtype).mean())
             ones = torch.full_like(targets, 1 / len(targets), dtype=self.centroids.dtype)

@@ -15,6 +15,7 @@ from mvssl.pretext.base import require_views
 from mvssl.pretext.masks import content
 
 _LEAST_SPANS = 2
+_SECONDS = 0.2  # of a span
 
 
 class WaveEncoder(Protocol):
@@ -61,13 +62,23 @@ class Spans:
 
     Attributes:
         places: Their indices in ascending order, (batch, masked) int64.
+        others: Those of the frames that are not masked.
     """
 
     places: Tensor
+    others: Tensor
 
     def of(self, frames: Tensor) -> Tensor:
         """What stands in masked places of (batch, frames, dim), one below the other."""
-        return frames.gather(1, self.places.unsqueeze(2).expand(-1, -1, frames.shape[2])).flatten(0, 1)
+        return _at(self.places, frames)
+
+    def beside(self, frames: Tensor) -> Tensor:
+        """What stands in all other places, likewise."""
+        return _at(self.others, frames)
+
+
+def _at(places: Tensor, frames: Tensor) -> Tensor:
+    return frames.gather(1, places.unsqueeze(2).expand(-1, -1, frames.shape[2])).flatten(0, 1)
 
 
 class SpanMasking(nn.Module):
@@ -82,9 +93,9 @@ class SpanMasking(nn.Module):
     The step counter moves in each forward pass in training mode.
 
     Args:
-        width: Of the frames.
+        encoder: Whose frames are masked.
         mask_prob: Frames in spans, counted as if spans never overlapped, as a share of all frames.
-        span: Frames per span.
+        span: Frames per span; by default 0.2 s of them.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -92,12 +103,14 @@ class SpanMasking(nn.Module):
 
     step: Tensor
 
-    def __init__(self, width: int, mask_prob: float, span: int) -> None:
+    def __init__(self, encoder: WaveEncoder, mask_prob: float, span: int | None = None) -> None:
         super().__init__()
+        if span is None:
+            span = max(1, round(_SECONDS * encoder.sample_rate / encoder.stride))
         if not 0 < mask_prob <= 1 or span < 1:
             raise ValueError(f"mask_prob={mask_prob}, span={span} must lie in (0, 1] and be positive")
         self.mask_prob, self.span = mask_prob, span
-        self.token = nn.Parameter(torch.empty(width).uniform_())
+        self.token = nn.Parameter(torch.empty(encoder.embed_dim).uniform_())
         self.register_buffer("step", torch.tensor(0))
 
     def keys(self, views: Sequence[Tensor]) -> list[Tensor]:
@@ -124,7 +137,9 @@ class SpanMasking(nn.Module):
         places = draw_spans(keys, frames, self.span, self.spans(frames))
         hidden = torch.zeros(projected.shape[:2], dtype=torch.bool, device=projected.device)
         hidden = hidden.scatter(1, places, True)
-        return torch.where(hidden.unsqueeze(2), self.token.to(projected.dtype), projected), Spans(places)
+        others = hidden.byte().argsort(dim=1, stable=True)[:, : frames - places.shape[1]]
+        masked = torch.where(hidden.unsqueeze(2), self.token.to(projected.dtype), projected)
+        return masked, Spans(places, others)
 
     def spans(self, frames: int) -> int:
         """How many spans begin in a clip of so many frames; at least two, as published."""

@@ -32,29 +32,47 @@ def audio():
     return 0.1 * torch.randn(3, 4_000, generator=torch.Generator().manual_seed(0))
 
 
-def renamed(name):
+def renamed(name, norm_first=False):
     for theirs, mine in OURS:
         name = name.replace(theirs, mine)
-    return name
+    return name.replace("norm.0.", "end.") if norm_first and name.startswith("norm.0.") else name
 
 
-def test_it_is_torchaudios_for_the_same_weights(audio):
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_it_is_torchaudios_for_the_same_weights(audio, norm_first):
     sizes = [(16, 10, 5), (16, 3, 2), (16, 8, 8)]
     theirs = wav2vec2_model(
-        extractor_mode="group_norm", extractor_conv_layer_config=sizes, extractor_conv_bias=False,
-        encoder_embed_dim=32, encoder_projection_dropout=0.0, encoder_pos_conv_kernel=128,
-        encoder_pos_conv_groups=16, encoder_num_layers=3, encoder_num_heads=4, encoder_attention_dropout=0.0,
-        encoder_ff_interm_features=128, encoder_ff_interm_dropout=0.0, encoder_dropout=0.0,
-        encoder_layer_norm_first=False, encoder_layer_drop=0.0, aux_num_out=None,
+        extractor_mode="layer_norm" if norm_first else "group_norm", extractor_conv_layer_config=sizes,
+        extractor_conv_bias=norm_first, encoder_embed_dim=32, encoder_projection_dropout=0.0,
+        encoder_pos_conv_kernel=128, encoder_pos_conv_groups=16, encoder_num_layers=3, encoder_num_heads=4,
+        encoder_attention_dropout=0.0, encoder_ff_interm_features=128, encoder_ff_interm_dropout=0.0,
+        encoder_dropout=0.0, encoder_layer_norm_first=norm_first, encoder_layer_drop=0.0, aux_num_out=None,
     ).eval()  # fmt: skip
-    ours = WaveTransformer(32, 3, 8, sizes, normalised=False).eval()
-    ours.load_state_dict({renamed(name): value for name, value in theirs.state_dict().items()})
+    ours = WaveTransformer(32, 3, 8, sizes, normalised=False, norm_first=norm_first).eval()
+    state = {renamed(name, norm_first): value for name, value in theirs.state_dict().items()}
+    ours.load_state_dict(state)
     with torch.no_grad():
         expected, _ = theirs.extract_features(audio)
+        last, _ = theirs(audio)
         states = ours.hidden_states(audio)
     assert len(states) == 4
-    for state, layer in zip(states[1:], expected, strict=True):
+    for state, layer in zip(states[1:], [*expected[:-1], last], strict=True):
         torch.testing.assert_close(state, layer, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("positions", ["hubert", "data2vec"])
+def test_positions_reach_as_far_as_told(positions):
+    torch.manual_seed(0)
+    encoder = WaveTransformer(16, 1, 8, ((8, 20, 10), (8, 8, 8)), positions=positions, position_frames=4)
+    with torch.no_grad():
+        frames = torch.randn(1, 60, 16)
+        changed = frames.clone()
+        changed[:, 30] += 1
+        difference = (encoder.place(changed) - encoder.place(frames))[0].abs().amax(1)
+    assert difference.shape == (60,)
+    reached = difference.nonzero()[:, 0]
+    rounds = 1 if positions == "hubert" else 5
+    assert 30 - 2 * rounds <= reached.min() < 30 < reached.max() <= 30 + 2 * rounds
 
 
 def test_base_sizes_are_the_published_ones():

@@ -65,16 +65,23 @@ def test_targets_are_the_nearest_centroids_of_every_second_frame(pretext):
     assert (cepstra.shape, pretext.ratio) == ((6, 48, 39), 2.0)
     assert torch.equal(pretext._read(audio, 24), cepstra[:, ::2])
     distances = torch.cdist(cepstra[:, ::2].flatten(0, 1), pretext.centroids)
-    _, _, targets, _ = pretext.eval()._pass(audio, pretext.masking.keys([audio])[0])
+    _, frames, _ = pretext.eval()._pass(audio, pretext.masking.keys([audio])[0])
     _, spans = pretext.masking(torch.zeros(6, 24, 16), pretext.masking.keys([audio])[0])
     expected = distances.argmin(1).view(6, 24, 1)
-    assert torch.equal(targets, spans.of(expected)[:, 0])
+    for (_, targets), at in zip(frames, (spans.of, spans.beside), strict=True):
+        assert torch.equal(targets, at(expected)[:, 0])
+    assert sorted([*spans.places[0].tolist(), *spans.others[0].tolist()]) == list(range(24))
 
 
-def test_the_loss_and_its_terms_fit_together(pretext):
-    output = pretext(waves(6))
-    terms = output.terms
-    torch.testing.assert_close(output.loss.detach(), terms["prediction"] + pretext.penalty * terms["penalty"])
+def test_the_loss_and_its_terms_fit_together():
+    losses = {}
+    for alpha in (1.0, 0.5, 0.0):
+        output = made(alpha=alpha).eval()(waves(6))
+        terms = output.terms
+        losses[alpha] = output.loss.detach() - 0.1 * terms["penalty"]
+    torch.testing.assert_close(losses[1.0], terms["prediction"])
+    torch.testing.assert_close(losses[0.5], (losses[0.0] + losses[1.0]) / 2)
+    assert abs(losses[0.0] - losses[1.0]) > 1e-3
     assert 1 / 6 <= terms["most_frequent"] <= 1
     assert 0 <= terms["accuracy"] <= 1
 

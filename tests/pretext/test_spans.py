@@ -1,10 +1,16 @@
 from itertools import combinations, groupby
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mvssl.patches import hash_keys
 from mvssl.pretext.spans import SpanMasking, draw_spans, mean_masked
+
+
+def of(width, stride=320):
+    """What masking asks of an encoder."""
+    return SimpleNamespace(embed_dim=width, sample_rate=16_000, stride=stride)
 
 
 def naive(key, frames, span, spans):
@@ -28,7 +34,7 @@ def test_the_number_of_masked_frames_is_the_mean_over_all_draws(frames, span, sp
 @pytest.mark.parametrize(("share", "expected"), [(0.65, 0.49), (0.8, 0.57)])
 def test_overlapping_spans_mask_as_little_of_a_long_clip_as_published(share, expected):
     frames = 749  # of 15 s
-    masking = SpanMasking(4, share, 10)
+    masking = SpanMasking(of(4), share, 10)
     assert mean_masked(frames, 10, masking.spans(frames)) / frames == pytest.approx(expected, abs=0.005)
 
 
@@ -58,7 +64,7 @@ def test_masks_fall_everywhere():
 
 
 def test_masked_frames_show_the_token_and_others_stay():
-    masking = SpanMasking(6, 0.65, 4)
+    masking = SpanMasking(of(6), 0.65, 4)
     projected = torch.randn(3, 30, 6)
     hidden, spans = masking(projected, torch.arange(3))
     mask = torch.zeros(3, 30, dtype=torch.bool).scatter(1, spans.places, True)
@@ -68,17 +74,22 @@ def test_masked_frames_show_the_token_and_others_stay():
 
 
 def test_views_and_steps_have_masks_of_their_own():
-    masking = SpanMasking(6, 0.65, 4)
+    masking = SpanMasking(of(6), 0.65, 4)
     audio = torch.randn(2, 100)
     first, again = masking.keys([audio, audio]), masking.keys([audio, audio])
     assert len({key.item() for keys in (*first, *again) for key in keys}) == 8
     assert torch.equal(masking.eval().keys([audio])[0], masking.keys([audio])[0])
 
 
+@pytest.mark.parametrize(("stride", "frames"), [(320, 10), (640, 5), (16_000, 1)])
+def test_a_span_takes_as_long_as_published(stride, frames):
+    assert SpanMasking(of(4, stride), 0.65).span == frames
+
+
 def test_what_cannot_be_masked_is_refused():
     with pytest.raises(ValueError, match="views of 11 frames have no room for 2 spans of 10: give longer"):
         draw_spans(torch.arange(2), 11, 10, 2)
     with pytest.raises(ValueError, match=r"mask_prob=0, span=10 must lie in \(0, 1\]"):
-        SpanMasking(4, 0, 10)
+        SpanMasking(of(4), 0, 10)
     with pytest.raises(ValueError, match=r"mask_prob=0\.5, span=0 must"):
-        SpanMasking(4, 0.5, 0)
+        SpanMasking(of(4), 0.5, 0)

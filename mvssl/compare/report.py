@@ -1,6 +1,5 @@
 """The report of a comparison: a page to look at, its Markdown twin, and all numbers as CSV."""
 
-import csv
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from mvssl.compare.document import (
     to_html,
     to_markdown,
 )
-from mvssl.compare.drawing import Row
 from mvssl.compare.facts import corpus_facts, costs, facts_table, flat
 from mvssl.compare.phrases import many
 from mvssl.compare.pictures import closer_pictures, closest_looked_at, result_pictures, win_picture
@@ -27,6 +25,7 @@ from mvssl.compare.results import results_rows, write_results
 from mvssl.compare.storage import save_comparison
 from mvssl.compare.summary import Summary, summarise
 from mvssl.compare.tables import column_tables, confused_table, metric_tables, needed_table, win_table
+from mvssl.evaluation.rows import write_rows
 
 
 def write_report(
@@ -71,14 +70,7 @@ def _write_figure(folder: Path, picture: Picture) -> None:
     folder.mkdir(exist_ok=True)
     _write(folder / f"{picture.name}.svg", picture.drawing.svg)
     (folder / f"{picture.name}.png").write_bytes(picture.drawing.png)
-    _write_rows(folder / f"{picture.name}.csv", picture.drawing.rows)
-
-
-def _write_rows(path: Path, rows: Sequence[Row]) -> None:
-    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(folder / f"{picture.name}.csv", picture.drawing.rows)
 
 
 def _write(path: Path, text: str) -> None:

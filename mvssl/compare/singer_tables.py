@@ -132,7 +132,7 @@ def _simpler(row: Row) -> list[Row]:
     return [replace(row, audio=each) for each in found]
 
 
-def write_rows(path: Path, comparison: Comparison, summary: Summary, rows: Sequence[Row]) -> None:
+def write_singers(path: Path, comparison: Comparison, summary: Summary, rows: Sequence[Row]) -> None:
     """The table as CSV."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -15,7 +15,7 @@ from torch import nn
 from mvssl.compare.comparison import Comparison
 from mvssl.compare.gathering import from_evaluations
 from mvssl.compare.report import write_report
-from mvssl.compare.singer_tables import HEARD, Audio, Row, singer_blocks, write_rows
+from mvssl.compare.singer_tables import HEARD, Audio, Row, singer_blocks, write_singers
 from mvssl.compare.summary import Summary
 from mvssl.data import Corpus, Gate, corpora, open_corpus, prepare_voices
 from mvssl.device import default_device
@@ -115,7 +115,7 @@ def compare_singers(
         title=f"Who sings? {corpus.name}",
         more=lambda made, found: singer_blocks(made, found, rows),
     )
-    write_rows(out / "singers.csv", comparison, summary, rows)
+    write_singers(out / "singers.csv", comparison, summary, rows)
     return summary
 
 

@@ -249,8 +249,8 @@ def cautions(comparison: Comparison) -> list[str]:
     )
     if single:
         notes.append(
-            f"{listed(single)} {'was' if len(single) == 1 else 'were'} pre-trained with one seed only: how "
-            "much another seed would change the numbers is not known, and no interval here covers it."
+            f"{listed(single)} {'rests' if len(single) == 1 else 'rest'} on one seed only: how much another "
+            "would change the numbers is not known, and no interval here covers it."
         )
     if comparison.groups is not None and comparison.units < _FEW_GROUPS:
         notes.append(

@@ -160,7 +160,7 @@ def evaluate_beats(
     assert best is not None
     return BeatEvaluation(
         corpus, best.values, _evenly_spaced(corpus, ends), chosen, valid, best.rate, best.threshold,
-        best.frame_rate, _notes(best.frame_rate),
+        best.frame_rate, _notes(best.frame_rate, frames),
     )  # fmt: skip
 
 
@@ -272,7 +272,6 @@ def _evenly_spaced(corpus: Corpus, beats: Sequence[Beats]) -> dict[str, float]:
     }
 
 
-def _notes(rate: float) -> tuple[str, ...]:
-    if rate >= 25:
-        return ()
-    return (f"its frames are {1000 / rate:.0f} ms apart: beats cannot be found within 20 ms by them alone",)
+def _notes(rate: float, frames: Frames) -> tuple[str, ...]:
+    coarse = f"its frames are {1000 / rate:.0f} ms apart: beats cannot be found within 20 ms by them alone"
+    return (*((coarse,) if rate < 25 else ()), *(f"{p.path} {p.reason}" for p in frames.problems))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mvssl import __version__
+from mvssl.atomic import replacing
 from mvssl.data import Corpus, Problem
 from mvssl.data.threads import ahead
 from mvssl.device import default_workers
@@ -168,7 +169,7 @@ def extract_embeddings(
             if part is None:
                 size = round(seconds * sample_rate)
                 tracks = track_crops(corpus.take(rows), size, sample_rate, max_crops, threads)
-                part = _embed(encode, _numbered(_counted(tracks, bar)), batch_size, device)
+                part = _embed(encode, numbered(_counted(tracks, bar)), batch_size, device)
                 if file is not None:
                     _save(file, part)
             else:
@@ -301,7 +302,7 @@ def _counted(tracks: Iterator[TrackCrops], bar: "tqdm[object]") -> Iterator[Trac
         bar.update()
 
 
-def _numbered(tracks: Iterator[TrackCrops]) -> Iterator[Crop]:
+def numbered(tracks: Iterator[TrackCrops]) -> Iterator[Crop]:
     """Every crop with the number of its track, and what had to be padded."""
     for track, (crops, problem) in enumerate(tracks):
         for crop in crops:
@@ -356,13 +357,9 @@ def fingerprint(
 
 
 def _save(file: Path, part: Embeddings) -> None:
-    """In one piece: a kill leaves nothing, or all of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(f".{os.getpid()}.part")
     problems = np.array([(problem.path, problem.reason) for problem in part.problems]).reshape(-1, 2)
-    with draft.open("wb") as stream:
+    with replacing(file, shared=True) as draft, draft.open("wb") as stream:
         np.savez(stream, crops=part.crops, tracks=part.tracks, problems=problems.astype(str))
-    os.replace(draft, file)
 
 
 def _load(file: Path) -> Embeddings | None:

@@ -1,6 +1,6 @@
 """What a frozen encoder says of each frame, and networks that judge frames one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from mvssl.data import Corpus
-from mvssl.evaluation.embeddings import evaluation_mode, track_crops
+from mvssl.data import Corpus, Problem
+from mvssl.evaluation.embeddings import evaluation_mode, numbered, track_crops
 from mvssl.evaluation.layers import Layered
 from mvssl.evaluation.probes.networks import Networks, Shape
 from mvssl.evaluation.tasks import tasks
@@ -28,11 +28,13 @@ class Frames:
         values: (frames, dim) float16.
         starts: (tracks + 1,) where each track begins, and the end.
         rate: Frames per second.
+        problems: Tracks that turned out to be shorter than one crop; silence was added to them.
     """
 
     values: Tensor
     starts: NDArray[np.int64]
     rate: float
+    problems: tuple[Problem, ...] = ()
 
     def rows(self, tracks: NDArray[np.int64]) -> Tensor:
         """Numbers of the frames of some tracks."""
@@ -63,27 +65,20 @@ def extract_frames(
         AudioFileError: If a track cannot be read.
         FloatingPointError: If a frame is not finite, or more than 16 bits hold.
     """
-    parts, counts = [], np.zeros(len(corpus), np.int64)
-    crops = _crops(corpus, round(seconds * sample_rate), sample_rate, progress)
+    parts, counts, problems = [], np.zeros(len(corpus), np.int64), []
+    tracks = track_crops(corpus, round(seconds * sample_rate), sample_rate)
+    crops = numbered(iter(tqdm(tracks, "frames", len(corpus), disable=not progress)))
     with evaluation_mode(encoder) as device, torch.inference_mode():
         while batch := list(islice(crops, _BATCH)):
-            audio = torch.from_numpy(np.stack([crop for _, crop in batch])).to(device)
-            states = encoder.hidden_states(audio)[layer].half().cpu()
+            numbers, audio, wrong = zip(*batch, strict=True)
+            states = encoder.hidden_states(torch.from_numpy(np.stack(audio)).to(device))[layer].half().cpu()
             if not states.isfinite().all():
                 raise FloatingPointError(f"hidden state {layer} is not finite in 16 bits; has it diverged?")
             parts.append(states.flatten(0, 1))
-            np.add.at(counts, [track for track, _ in batch], states.shape[1])
-    return Frames(torch.cat(parts), np.concatenate([[0], np.cumsum(counts)]), states.shape[1] / seconds)
-
-
-def _crops(
-    corpus: Corpus, size: int, sample_rate: int, progress: bool
-) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Every crop with the row of its track."""
-    tracks = track_crops(corpus, size, sample_rate)
-    for track, (crops, _) in enumerate(tqdm(tracks, "frames", len(corpus), disable=not progress)):
-        for crop in crops:
-            yield track, crop
+            np.add.at(counts, list(numbers), states.shape[1])
+            problems += [problem for problem in wrong if problem]
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    return Frames(torch.cat(parts), starts, states.shape[1] / seconds, tuple(problems))
 
 
 class FrameProbe:

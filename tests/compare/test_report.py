@@ -229,7 +229,7 @@ def test_an_open_contest_is_said_to_be_open(make_comparison):
 def test_seed_spread_is_shown_only_where_it_is_known(make_comparison, tmp_path, seeds, known):
     page, _, _ = write(make_comparison(GOOD, seeds=seeds), tmp_path)
     text = "".join(page.text)
-    assert ("Good and Other were pre-trained with one seed only" in text) is not known
+    assert ("Good and Other rest on one seed only" in text) is not known
     assert ("not known with a single pre-training seed" in text) is not known
     assert bool(re.search(r"seeds 0\.\d{3}", text)) is known
     assert ("taken from 3 seeds" in text) is known

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -159,6 +160,13 @@ def test_coarse_frames_are_noted(clicks):
     coarse = Oracle()
     coarse.hidden_states = lambda audio: (audio.unfold(1, 1600, 1600)[..., :2],)
     assert "its frames are 100 ms apart" in str(evaluate_beats(coarse, clicks, **QUICK))
+
+
+def test_a_track_that_is_shorter_than_it_says_is_noted(clicks, tmp_path):
+    shutil.copytree(clicks, tmp_path / "clicks")
+    corpus = open_corpus(tmp_path / "clicks")
+    soundfile.write(tmp_path / "clicks" / "03.wav", np.zeros(8_000), 16_000)  # after it was looked at
+    assert "03.wav gave 0.50 s of audio, less than one crop" in str(evaluate_beats(Oracle(), corpus, **QUICK))
 
 
 def test_annotations_of_gtzan_are_found_in_both_forms(tmp_path):

@@ -15,7 +15,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mvssl.training.run import environment, write_json
+from mvssl.atomic import write_json
+from mvssl.training.run import environment
 
 
 def main() -> None:

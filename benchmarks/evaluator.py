@@ -28,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from timing import alternate
 
+from mvssl.atomic import write_json
 from mvssl.data import synthetic
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.encoders import create_encoder
@@ -41,7 +42,7 @@ from mvssl.evaluation import (
     resample_weights,
     standardise,
 )
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 
 TRACKS, DIM, TAGS = 5_000, 512, 50
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)

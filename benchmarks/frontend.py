@@ -16,9 +16,10 @@ import torch
 import torchaudio
 from timing import alternate
 
+from mvssl.atomic import write_json
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.frontends import CQT, LogMel
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 
 RATE = 16_000
 

@@ -36,10 +36,11 @@ from timing import alternate
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mvssl.atomic import write_json
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.encoders import create_encoder
 from mvssl.pretext import Pretext, create_pretext, forward_views, list_pretexts, pretexts
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 
 AIM = 1.10
 Case = tuple[int, int]  # views, tracks

@@ -28,12 +28,13 @@ import torch
 from timing import alternate
 from torch import Tensor
 
+from mvssl.atomic import write_json
 from mvssl.device import default_device
 from mvssl.encoders import create_encoder
 from mvssl.functional import hubert
 from mvssl.kmeans import kmeans
 from mvssl.pretext import Pretext, create_pretext
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 
 AIMS = {"data2vec": 1.6, "hubert": 1.1}
 SIZES = ((100, 64), (500, 64), (100, 512), (500, 512))  # clusters and the size of their embeddings

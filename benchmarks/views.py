@@ -30,11 +30,12 @@ from audiomentations.core.transforms_interface import BaseWaveformTransform
 from numpy.typing import NDArray
 from timing import alternate
 
+from mvssl.atomic import write_json
 from mvssl.data import read_audio, synthetic
 from mvssl.device import default_device, keep_freed_memory
 from mvssl.encoders import create_encoder
 from mvssl.seeding import hash_keys
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 from mvssl.views import Reverb, chain
 
 RATE = 16_000

@@ -49,12 +49,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchaudio import functional
 from views import audiomentations_clmr
 
+from mvssl.atomic import write_json
 from mvssl.data import Corpus, loader, open_corpus
 from mvssl.device import default_device, default_workers, keep_freed_memory
 from mvssl.encoders import Encoder, create_encoder
 from mvssl.optim import adamw
 from mvssl.pretext import SimCLR
-from mvssl.training.run import environment, write_json
+from mvssl.training.run import environment
 from mvssl.views import chain
 
 Samples = NDArray[np.float32]

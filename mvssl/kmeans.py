@@ -1,10 +1,11 @@
 """``mvssl data kmeans``: clusters of the frames of a corpus, for the pretext ``hubert``."""
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mvssl.atomic import replacing, write_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +57,6 @@ def kmeans(
     """
     from mvssl.data import open_corpus
     from mvssl.pretext.clusters import CENTROIDS, DESCRIPTION, Layer, find_centroids, make_features
-    from mvssl.training.run import write_json
 
     if min(clusters, frames, sample_rate) < 1 or seconds < 1:
         raise ValueError(
@@ -111,7 +111,6 @@ def _gather(corpus: "Corpus", features: "Features", folder: Path, said: dict[str
     from mvssl.data.reader import AudioFileError
     from mvssl.device import default_device
     from mvssl.seeding import generator
-    from mvssl.training.run import write_json
 
     rows = corpus.indices("train")
     share = said["frames"] / max(1.0, float(corpus.seconds[rows].sum()) * features.rate)
@@ -167,6 +166,5 @@ def _save(path: Path, centroids: "NDArray[np.float32]") -> None:
     import torch
     from safetensors.torch import save_file
 
-    draft = path.with_name(path.name + ".part")
-    save_file({"centroids": torch.from_numpy(centroids)}, draft)
-    os.replace(draft, path)
+    with replacing(path) as draft:
+        save_file({"centroids": torch.from_numpy(centroids)}, draft)

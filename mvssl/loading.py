@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 import torch
 
+from mvssl.atomic import replacing
+
 # The digest stands where a zip archive has its comment, so that any reader of torch's format takes the file.
 _MARK = b"mvssl blake2b "
 _DIGEST_BYTES = 32
@@ -28,19 +30,10 @@ def write_tensors(content: Any, path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)  # straight to a full disk, it would hide the reason
-    draft = path.with_name(path.name + ".part")
-    try:
-        with draft.open("wb") as file:
-            with buffer.getbuffer() as view:
-                view[-2:] = _COMMENT_BYTES.to_bytes(2, "little")
-                file.write(view)
-                file.write(_MARK + _digest(view))
-            settle(file)
-        os.replace(draft, path)
-    except OSError:
-        draft.unlink(missing_ok=True)  # what little there is of it takes room, too
-        raise
-    settle_folder(path.parent)
+    with replacing(path) as draft, draft.open("wb") as file, buffer.getbuffer() as view:
+        view[-2:] = _COMMENT_BYTES.to_bytes(2, "little")
+        file.write(view)
+        file.write(_MARK + _digest(view))
 
 
 def read_tensors(path: Path, *, digest: bool = False) -> Any:
@@ -64,23 +57,6 @@ def read_tensors(path: Path, *, digest: bool = False) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # whatever the bytes of another file make of it
             raise UnsafeFileError(_explained(path, error)) from error
-
-
-def settle(file: BinaryIO) -> None:
-    """Waits until what was written to a file is on the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def settle_folder(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk, on systems that have this."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _digest(view: Any) -> bytes:

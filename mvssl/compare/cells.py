@@ -1,7 +1,6 @@
 """Cells of the grid: a method with a seed each, in a folder of its own."""
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,9 +13,9 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from mvssl.atomic import replacing, write_json
 from mvssl.compare.comparison import FINE_TUNED, UPSTREAM, frozen
 from mvssl.evaluation.upstreams import HUB, LOCAL
-from mvssl.training.run import write_json
 
 SCORES, EMBEDDINGS, ROBUSTNESS, CELL = "scores.npy", "embeddings.npy", "robustness.json", "cell.json"
 JOB = "job.json"
@@ -54,10 +53,8 @@ class Cell:
 
     def keep(self, name: str, values: NDArray[np.floating]) -> None:
         """Writes an array in one piece."""
-        draft = self.folder / (name + ".part")
-        with draft.open("wb") as file:
+        with replacing(self.folder / name) as draft, draft.open("wb") as file:
             np.save(file, values)
-        os.replace(draft, self.folder / name)
 
     def finish(self, scores: NDArray[np.floating] | None, **facts: Any) -> None:
         """Writes the scores (none if the run diverged), then ``cell.json``."""

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mvssl.arguments import several
+from mvssl.atomic import write_json
 from mvssl.compare.cells import Cell, cells_of, claimed, upstream_methods
 from mvssl.compare.collecting import OUTLINE, collect
 from mvssl.compare.comparison import FINE_TUNED, UPSTREAM, Comparison
@@ -32,7 +33,6 @@ from mvssl.pretext import list_pretexts
 from mvssl.pretext import pretexts as registered
 from mvssl.pretext.base import require_suitable
 from mvssl.training.recipe import budget
-from mvssl.training.run import write_json
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mvssl.atomic import write_json
 from mvssl.compare.cells import EMBEDDINGS, ROBUSTNESS, Cell, claimed, upstream_methods
 from mvssl.compare.comparison import FINE_TUNED
 from mvssl.compare.settings import Settings
@@ -20,7 +21,6 @@ from mvssl.evaluation.sources import load_source
 from mvssl.evaluation.supervised import SupervisedRecipe, train_on_subsets
 from mvssl.pretext import create_pretext
 from mvssl.training import fit
-from mvssl.training.run import write_json
 from mvssl.views import ViewChain
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
+from mvssl.atomic import write_text
 from mvssl.compare.cells import upstream_methods
 from mvssl.device import Precision
 from mvssl.encoders import encoders
 from mvssl.pretext import pretexts
 from mvssl.training.recipe import ENDLESS
-from mvssl.training.run import write_text
 from mvssl.views import chain
 from mvssl.views.samplers import Short
 

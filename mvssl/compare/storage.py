@@ -1,7 +1,6 @@
 """A comparison on the disk: ``comparison.json`` and, for its arrays, ``comparison.npz``."""
 
 import json
-import os
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mvssl.atomic import replacing, write_text
 from mvssl.compare.comparison import Comparison, MethodScores
-from mvssl.training.run import write_text
 
 DESCRIPTION, ARRAYS = "comparison.json", "comparison.npz"
 _VERSION = 1
@@ -30,10 +29,8 @@ def save_comparison(comparison: Comparison, folder: Path) -> None:
         arrays[f"scores/{place}"] = entry.scores
     for place, embeddings in enumerate(comparison.embeddings.values()):
         arrays[f"embeddings/{place}"] = embeddings
-    draft = folder / (ARRAYS + ".part")
-    with draft.open("wb") as file:
+    with replacing(folder / ARRAYS) as draft, draft.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    os.replace(draft, folder / ARRAYS)
     described = {name: getattr(comparison, name) for name in _PLAIN} | {
         "version": _VERSION,
         "label_counts": list(comparison.label_counts.items()),

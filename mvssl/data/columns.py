@@ -1,7 +1,5 @@
 """Columns of a corpus that stay on the disk: memory-mapped, and shared by all processes that read them."""
 
-import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -207,13 +205,3 @@ def open_column(folder: Path, name: str, shape: tuple[int, ...], dtype: Any) -> 
         np.save(folder / f"{name}.npy", column)
         return column
     return np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, shape)
-
-
-def write_json(file: Path, facts: object) -> None:
-    """Writes a file in one piece: a kill leaves the former one, or the new one."""
-    draft = file.with_name(file.name + ".part")
-    with draft.open("w", encoding="utf-8") as stream:
-        json.dump(facts, stream, indent=1, ensure_ascii=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, file)

@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 
 from tqdm import tqdm
 
+from mvssl.atomic import replacing
 from mvssl.data.listing import CorpusError
 from mvssl.data.named import Remote, named
 from mvssl.data.opening import parted
@@ -170,12 +171,10 @@ def _require_room(folder: Path, needed: int, remote: Remote) -> None:
 
 
 def _join(parts: Sequence[Path], archive: Path) -> None:
-    draft = archive.with_name(archive.name + ".part")
-    with draft.open("wb") as file:
+    with replacing(archive) as draft, draft.open("wb") as file:
         for part in parts:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, file, _BLOCK)
-    os.replace(draft, archive)
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mvssl.data.columns import Coded, Strings, read_column, write_column, write_json
+from mvssl.atomic import replacing, write_json
+from mvssl.data.columns import Coded, Strings, read_column, write_column
 from mvssl.data.corpus import Corpus, Problem
 from mvssl.data.listing import SPLITS, CorpusError
 from mvssl.data.shards import Shards
@@ -202,13 +203,10 @@ def _shards(folder: Path, columns: Path, facts: Mapping[str, Any]) -> Shards:
 
 def save_problems(file: Path, problems: tuple[Problem, ...]) -> None:
     """Writes which files were left out, and why, in one piece."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(file.name + ".part")
-    with draft.open("w", encoding="utf-8", newline="") as stream:
+    with replacing(file) as draft, draft.open("w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
         table.writerow(["path", "reason"])
         table.writerows((problem.path, problem.reason) for problem in problems)
-    os.replace(draft, file)
 
 
 def load_problems(file: Path) -> tuple[Problem, ...]:

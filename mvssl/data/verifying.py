@@ -1,12 +1,12 @@
 """Finding every file of a corpus that cannot be used."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
+from mvssl.atomic import write_text
 from mvssl.data.corpus import Corpus, Problem, corpora
 from mvssl.data.fetching import checksum
 from mvssl.data.listing import CorpusError
@@ -101,7 +101,5 @@ def write_record(corpus: Corpus, without: set[str], progress: bool = False) -> P
         if name not in without:
             lines.append(f"{checksum(corpus.path(row), 'sha256:').partition(':')[2]}  {name}\n")
     path = corpus.root / RECORD
-    draft = path.with_name(path.name + ".part")
-    draft.write_text("".join(lines), encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, "".join(lines))
     return path

@@ -17,6 +17,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from mvssl.atomic import replacing
 from mvssl.data.corpus import Corpus
 from mvssl.data.listing import CorpusError
 from mvssl.data.opening import usable
@@ -169,12 +170,10 @@ def _remembered(folder: Path, claim: dict[str, Any]) -> dict[tuple[str, str], Vo
         )
     voices = [Voice(**facts) for facts in whole[1:]]
     kept = [voice for voice in voices if not voice.path or (folder / voice.path).is_file()]
-    draft = journal.with_name(f"{JOURNAL}.part")
-    with draft.open("w", encoding="utf-8") as stream:
+    with replacing(journal) as draft, draft.open("w", encoding="utf-8") as stream:
         stream.write(json.dumps(claim) + "\n")
         for voice in kept:
             _note(stream, voice)
-    os.replace(draft, journal)
     return {(voice.source, voice.sample): voice for voice in kept}
 
 
@@ -236,11 +235,8 @@ def _place(path: str) -> str:
 
 
 def _write_audio(file: Path, audio: NDArray[np.float32], sample_rate: int) -> None:
-    """In one piece: a kill leaves nothing, or all of it."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"{file.name}.part")
-    soundfile.write(draft, audio, sample_rate, format="FLAC", subtype="PCM_16")
-    os.replace(draft, file)
+    with replacing(file) as draft:
+        soundfile.write(draft, audio, sample_rate, format="FLAC", subtype="PCM_16")
 
 
 def _attached(corpus: Corpus, tracks: tuple[Voice, ...], folder: Path) -> Corpus:
@@ -263,10 +259,8 @@ def _attached(corpus: Corpus, tracks: tuple[Voice, ...], folder: Path) -> Corpus
 def _write_manifest(path: Path, corpus: Corpus, tracks: tuple[Voice, ...]) -> None:
     """What any program needs to know of the new files."""
     of = {voice.path: voice.of for voice in tracks}
-    draft = path.with_name(f"{path.name}.part")
-    with draft.open("w", encoding="utf-8") as stream:
+    with replacing(path) as draft, draft.open("w", encoding="utf-8") as stream:
         for row in corpus.labelled_rows().tolist():  # all lines must have a label, or none
             facts = track_facts(corpus, row)
             facts["source_duration"] = of[facts["audio_path"]]
             stream.write(json.dumps(facts, ensure_ascii=False) + "\n")
-    os.replace(draft, path)

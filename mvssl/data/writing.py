@@ -14,6 +14,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from mvssl.atomic import replacing
 from mvssl.data.listing import CorpusError
 
 Packing = Literal["int16", "flac"]
@@ -183,13 +184,9 @@ class ShardWriter:
                     return
 
     def _rewrite(self, journal: Path) -> None:
-        draft = journal.with_name(journal.name + ".part")
-        with draft.open("w", encoding="utf-8") as stream:
+        with replacing(journal) as draft, draft.open("w", encoding="utf-8") as stream:
             stream.write(json.dumps(self._claim) + "\n")
             stream.writelines(map(_line, self.written))
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, journal)
 
 
 def _line(written: Written) -> str:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mvssl.atomic import replacing, write_text
 from mvssl.encoders.base import Encoder
 from mvssl.encoders.convnet5 import ConvNet5
 from mvssl.encoders.resnet import ResNet
@@ -48,8 +49,9 @@ def save_encoder(encoder: nn.Module, folder: str | os.PathLike[str], **facts: An
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in encoder.state_dict().items()}
-    _replace(folder / WEIGHTS, lambda path: save_file(weights, path))
-    _replace(folder / DESCRIPTION, lambda path: path.write_text(description, encoding="utf-8"))
+    with replacing(folder / WEIGHTS) as draft:
+        save_file(weights, draft)
+    write_text(folder / DESCRIPTION, description)
 
 
 def load_encoder(source: str | os.PathLike[str]) -> Encoder:
@@ -114,10 +116,3 @@ def _read_checkpoint(path: Path) -> tuple[str, dict[str, Tensor]]:
     return content[IN_CHECKPOINT], {
         name[len(_PREFIX) :]: tensor for name, tensor in state if name.startswith(_PREFIX)
     }
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Writes beside the file and then renames, so that a kill never leaves half a file."""
-    draft = path.with_name(path.name + ".part")
-    write(draft)
-    os.replace(draft, path)

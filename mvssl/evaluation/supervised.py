@@ -1,7 +1,6 @@
 """Training with labels: an encoder from scratch, or one that has been pre-trained, on labelled subsets."""
 
 import copy
-import os
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from mvssl.atomic import replacing
 from mvssl.data import Batch, Corpus, loader
 from mvssl.device import Precision, default_device, default_workers, uses_bf16
 from mvssl.encoders import Encoder
@@ -267,12 +267,8 @@ def _seeded(seed: int) -> Iterator[None]:
 
 
 def _write(path: Path, run: _Run) -> None:
-    """In one piece: a kill leaves nothing, or all of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".part")
-    with draft.open("wb") as file:
+    with replacing(path) as draft, draft.open("wb") as file:
         np.savez(file, valid=run.scores.valid, test=run.scores.test, seconds=run.seconds)
-    os.replace(draft, path)
 
 
 def _read(path: Path) -> _Run | None:

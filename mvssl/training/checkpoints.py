@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mvssl.loading import UnsafeFileError, read_tensors, settle_folder, write_tensors
+from mvssl.atomic import settle_folder
+from mvssl.loading import UnsafeFileError, read_tensors, write_tensors
 
 CHECKPOINT, PREVIOUS = "last.ckpt", "previous.ckpt"
 _DRAFT = "next.ckpt"

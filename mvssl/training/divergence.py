@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mvssl.atomic import write_json
 from mvssl.data import Batch
 from mvssl.pretext import PretextOutput
-from mvssl.training.run import write_json
 
 DIAGNOSIS = "divergence"
 _REMEMBERED, _ENOUGH = 100, 20  # norms of the gradient; the fewest that have a median to compare with

@@ -13,6 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from mvssl.atomic import write_json, write_text
 from mvssl.data import Batch, Corpus, loader, open_corpus, remarks
 from mvssl.data.batches import signals_left_to_the_run
 from mvssl.data.tars import is_streamed
@@ -25,7 +26,7 @@ from mvssl.pretext.base import require_suitable
 from mvssl.pretext.chunks import require_chunks
 from mvssl.training.checkpoints import has_checkpoint
 from mvssl.training.recipe import ENDLESS, FitResult, OnDivergence, Recipe, budget
-from mvssl.training.run import environment, prepare_run, write_json, write_text
+from mvssl.training.run import environment, prepare_run
 from mvssl.training.showing import OnlineProbe
 from mvssl.views import ViewChain, chain
 from mvssl.views.samplers import Short

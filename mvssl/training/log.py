@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mvssl.loading import settle
-from mvssl.training.run import write_text
+from mvssl.atomic import settle, write_text
 
 METRICS = "metrics.csv"
 

@@ -1,6 +1,5 @@
 """Run directories: what every run writes besides its results."""
 
-import json
 import os
 import platform
 from importlib.metadata import version
@@ -25,18 +24,6 @@ def prepare_run(folder: Path, begun: bool, resume: bool) -> Path:
         raise FileExistsError(f"{folder} already holds a run: pass --resume true or another --out")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file in one piece: a kill leaves the old one or the new one."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(text, encoding="utf-8", newline="")
-    os.replace(draft, path)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON in one piece."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def environment() -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _singers(place: Place) -> Mapping[str, str]:
 
 def _within_singers(paths: Sequence[str]) -> dict[str, str]:
     """The side of each recording for singers, all of whom are on all sides."""
-    splits = {}
+    splits: dict[str, str] = {}
     for _, own in groupby(paths, lambda path: path.split("/")[-4]):
         names = [path for path in own if not path.endswith(_TWICE)]
         splits |= zip(names, random_splits(names, None, 0, _SHARES), strict=True)

@@ -2,9 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import soundfile
 from tqdm import tqdm
 
+from mvssl.atomic import replacing
 from mvssl.data.corpus import Corpus, corpora
 from mvssl.data.synthetic.causes import TAG_GROUPS, draw_causes
 from mvssl.data.synthetic.sound import render
@@ -95,18 +94,10 @@ def render_corpus(folder: Path, tracks: int, seconds: float, seed: int, progress
                 "sample_rate": SAMPLE_RATE, "causes": causes.asdict(),
             }
         )  # fmt: skip
-    with _draft(folder / "tag_groups.json") as draft:
+    with replacing(folder / "tag_groups.json", shared=True) as draft:
         draft.write_text(json.dumps(TAG_GROUPS))
-    with _draft(folder / "manifest.jsonl") as draft:
+    with replacing(folder / "manifest.jsonl", shared=True) as draft:
         draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
-
-
-@contextmanager
-def _draft(path: Path) -> Iterator[Path]:
-    """A path to write to, of this process alone; the finished file then takes its place under its name."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
-    yield draft
-    os.replace(draft, path)
 
 
 def _size(path: Path) -> int:
@@ -127,5 +118,5 @@ def _splits(tracks: int) -> np.ndarray:
 
 def _render_file(folder: Path, seed: int, seconds: float, index: int) -> None:
     audio = render(draw_causes(seed, index), seed, index, seconds, SAMPLE_RATE)
-    with _draft(folder / _file_name(index)) as draft:
+    with replacing(folder / _file_name(index), shared=True) as draft:
         soundfile.write(draft, audio, SAMPLE_RATE, subtype="PCM_16", format="WAV")

@@ -10,7 +10,7 @@ from mvssl.distributed import mean
 from mvssl.functional import data2vec, layer_average
 from mvssl.pretext.base import Pretext, PretextOutput, register_pretext
 from mvssl.pretext.ema import LinearAverage
-from mvssl.pretext.presets import MusicPreset, presets
+from mvssl.pretext.presets import PUBLISHED_RATE, MusicPreset, presets
 from mvssl.pretext.spans import WAVE, SpanMasking, WaveEncoder, parted, together
 
 LEAST_TARGET, LEAST_PREDICTION = 0.1, 0.01  # deviations below which a run has collapsed, as published
@@ -40,7 +40,7 @@ class Data2Vec(Pretext):
         final_momentum: Decay at the end of a line.
         momentum_steps: Length of the line; None takes the whole run.
         guard_after: Steps after which a run that has collapsed ends with an error; None lets it go on.
-        preset: ``"paper"``, with a teacher that suits short runs, or ``"music2vec"``.
+        preset: ``"paper"``, with a teacher and a learning rate that suit short runs, or ``"music2vec"``.
 
     Raises:
         TypeError: If the encoder is none of raw audio in its parts.
@@ -81,6 +81,8 @@ class Data2Vec(Pretext):
         if guard_after is not None and guard_after < 0:
             raise ValueError(f"guard_after={guard_after} must not be negative")
         self.guard_after = guard_after
+        if preset != "paper":
+            self.learning_rate = PUBLISHED_RATE
         self.masking = SpanMasking(wave, mask_prob, span)
         self.predict = nn.Linear(self.embed_dim, self.embed_dim)
         self.teacher = LinearAverage(

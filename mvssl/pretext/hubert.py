@@ -21,7 +21,7 @@ from mvssl.pretext.clusters import (
     make_features,
     nearest,
 )
-from mvssl.pretext.presets import ClusterPreset, presets
+from mvssl.pretext.presets import PUBLISHED_RATE, ClusterPreset, presets
 from mvssl.pretext.spans import WAVE, SpanMasking, WaveEncoder, parted, together
 
 _FRAMES = 100  # per cluster, that clusters are found from
@@ -62,7 +62,7 @@ class HuBERT(Pretext):
         temperature: Divides cosines.
         penalty: Weight of the mean square of what the convolutions make. The published 10 silences them in
             runs of some hundred steps, before anything is learned.
-        preset: ``"paper"`` or ``"musichubert"``.
+        preset: ``"paper"``, or ``"musichubert"`` with the learning rate that was published.
 
     Raises:
         FileNotFoundError: If there are no such targets.
@@ -71,7 +71,7 @@ class HuBERT(Pretext):
         ValueError: If an argument is out of range; in use, if views are too short for spans.
     """
 
-    learning_rate = 1e-3
+    learning_rate = 2e-3
     min_views = 1
     requires = WAVE
     chain = "crops"
@@ -101,6 +101,8 @@ class HuBERT(Pretext):
                 f"all positive, penalty={penalty} not negative, and alpha={alpha} lie in [0, 1]"
             )
         self.temperature, self.penalty, self.alpha = temperature, penalty, alpha
+        if preset != "paper":
+            self.learning_rate = PUBLISHED_RATE
         folder = Path(targets)
         if (folder / DESCRIPTION).is_file():
             self.features, centroids = load_clusters(folder, wave.sample_rate)

@@ -19,6 +19,9 @@ thousands of steps."""
 ClusterPreset = Literal["paper", "musichubert"]
 """``"musichubert"``: the same study's first iteration."""
 
+PUBLISHED_RATE = 5e-4
+"""Peak of the learning rate of music2vec and musicHuBERT."""
+
 P = ParamSpec("P")
 
 

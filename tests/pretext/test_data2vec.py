@@ -64,7 +64,7 @@ def test_the_teacher_has_no_dropout():
 def test_the_study_has_its_numbers():
     encoder = WaveTransformer(16, 12, 8, ((8, 20, 10), (8, 8, 8)))
     study = Data2Vec(encoder, preset="music2vec")
-    assert (study.target_layers, study.guard_after) == (8, 5_000)
+    assert (study.target_layers, study.guard_after, study.learning_rate) == (8, 5_000, 5e-4)
     momenta = [study.teacher.momentum_at(step, 400_000) for step in (0, 15_000, 30_000, 400_000)]
     assert momenta == pytest.approx([0.999, 0.99945, 0.9999, 0.9999])
     assert Data2Vec(encoder).target_layers == 8

@@ -174,4 +174,6 @@ def test_impossible_arguments_are_refused(arguments, message):
 
 
 def test_the_study_has_500_clusters():
-    assert len(HuBERT(wave_encoder(), preset="musichubert").clusters) == 500
+    study = HuBERT(wave_encoder(), preset="musichubert")
+    assert len(study.clusters) == 500
+    assert (study.alpha, study.penalty, study.learning_rate) == (1.0, 10.0, 5e-4)

@@ -2,12 +2,17 @@
 
 import inspect
 import os
+import random
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from training.test_resume import begun, bitwise, ended, seed_all
 from waves import wave_encoder
 
 import mvssl
@@ -24,11 +29,7 @@ TIMES = {"views_per_second", "data_share"}
 def fitted(name, corpus, folder):
     """What a short run of a pretext changed and gave, on as many processes as there are."""
     size = dist.get_world_size()
-    rank = dist.get_rank()
-    if size > 1:
-        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
-        os.environ.update({name: str(number) for name, number in numbers.items()})
-        os.environ.update(TORCHELASTIC_RUN_ID="test", MASTER_ADDR="localhost", MASTER_PORT="1")
+    _as_torchrun_does(dist.get_rank(), size)
     torch.manual_seed(0)
     frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
     encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
@@ -47,6 +48,30 @@ def fitted(name, corpus, folder):
     )  # fmt: skip
     # Clusters were not known before; were they others, so would be what is learned of them.
     return (_flat(pretext) - before).nan_to_num(), (result.steps, result.views)
+
+
+def long_run(name, corpus, folder, victim, seconds):
+    """A run that saves every step and goes on where it was; after a time, one of the processes is killed."""
+    rank = dist.get_rank()
+    _as_torchrun_does(rank, dist.get_world_size())
+    if rank == victim:
+        threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    seed_all(int(begun(folder)))  # with a checkpoint, weights and streams must all come from there
+    start = time.monotonic()
+    frontend = {"n_fft": 512, "hop_length": 320, "n_mels": 32}
+    encoder = ResNet(4, (1, 1), embed_dim=16, pooling="mean_max", seconds=1.0, frontend=frontend)
+    mvssl.fit(
+        create_pretext(name, encoder), corpus, "light", steps=24, batch_size=12, out=folder, progress=False,
+        log_every=1, precision="fp32", show_every=0, checkpoint_every=1, resume=True,
+    )  # fmt: skip
+    return time.monotonic() - start
+
+
+def _as_torchrun_does(rank, size):
+    if size > 1:
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size}
+        os.environ.update({name: str(number) for name, number in numbers.items()})
+        os.environ.update(TORCHELASTIC_RUN_ID="test", MASTER_ADDR="localhost", MASTER_PORT="1")
 
 
 def _flat(pretext):
@@ -78,6 +103,22 @@ def test_two_processes_are_one(name, corpus, on_processes, tmp_path):
             assert other[column] == pytest.approx(row[column], rel=near, abs=1e-4), column
     assert {"last.ckpt", "previous.ckpt", "encoder.json"} <= set(os.listdir(tmp_path / "2"))
     assert len(list((tmp_path / "2").glob("events.*"))) == 1  # the first process writes, and only it
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "victim"), [("simclr", 0), ("byol", 1)])
+def test_two_processes_of_which_one_is_killed_end_as_if_it_had_not_been(
+    name, victim, corpus, on_processes, tmp_path
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    taken = max(on_processes(long_run, 2, name, corpus, whole, None, 0))
+    with pytest.raises(pytest.fail.Exception, match="exit codes"):
+        on_processes(long_run, 2, name, corpus, parts, victim, random.uniform(0, 0.7 * taken))
+    on_processes(long_run, 2, name, corpus, parts, None, 0)
+    (state, rows), (resumed, rows_too) = ended(whole), ended(parts)
+    assert [row["step"] for row in rows] == list(range(1, 25))
+    assert rows == rows_too
+    assert bitwise(state, resumed)
 
 
 def test_processes_share_the_rows_of_the_same_batches(music):

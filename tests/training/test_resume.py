@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from waves import wave_encoder
 
 import mvssl
 from mvssl.data import open_corpus, prepare
 from mvssl.encoders import ResNet
 from mvssl.loading import write_tensors
-from mvssl.pretext import SimCLR, create_pretext
+from mvssl.pretext import HuBERT, SimCLR, create_pretext
 from mvssl.training import CheckpointError, CheckpointWarning, read_metrics
 from mvssl.training.checkpoints import CHECKPOINT, PREVIOUS, read_checkpoint
 
@@ -41,6 +42,8 @@ class Draws(SimCLR):
 
 
 def _make(name):
+    if name == "hubert":
+        return HuBERT(wave_encoder(), clusters=8)
     encoder = _encoder()
     if name == "draws":
         return Draws(encoder)
@@ -51,33 +54,37 @@ def _make(name):
 
 def _fit(pretext, music, out, steps=6, **kwargs):
     settings = {"batch_size": 8, "progress": False, "log_every": 1, "precision": "fp32", "show_every": 0}
-    return mvssl.fit(pretext, music, "light", steps=steps, out=out, **{"resume": True} | settings | kwargs)
+    views = "crops" if isinstance(pretext, HuBERT) else "light"
+    return mvssl.fit(pretext, music, views, steps=steps, out=out, **{"resume": True} | settings | kwargs)
+
+
+def seed_all(number):
+    for seed in (torch.manual_seed, random.seed, np.random.seed):
+        seed(number)
 
 
 def train(name, music, out):
     """In a process of its own: some steps of a pretext with a checkpoint after each."""
-    # With a checkpoint, weights and streams must all come from there.
-    for seed in (torch.manual_seed, random.seed, np.random.seed):
-        seed(int(_begun(out)))
+    seed_all(int(begun(out)))  # with a checkpoint, weights and streams must all come from there
     _fit(_make(name), music, out, STEPS, checkpoint_every=1)
 
 
-def _begun(out):
+def begun(out):
     return (out / CHECKPOINT).exists() or (out / PREVIOUS).exists()
 
 
-def _equal(a, b):
+def bitwise(a, b):
     """Bitwise, through containers."""
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_equal(a[key], b[key]) for key in a)
+        return a.keys() == b.keys() and all(bitwise(a[key], b[key]) for key in a)
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(_equal, a, b))
+        return len(a) == len(b) and all(map(bitwise, a, b))
     return a == b
 
 
-def _state(out):
+def ended(out):
     """What a run ends with: weights, optimiser, streams and all else in its checkpoint, but for times."""
     content = read_checkpoint(out / CHECKPOINT)
     (watcher,) = content["callbacks"].values()
@@ -87,7 +94,9 @@ def _state(out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["simclr", "byol", "vicreg", "barlow_twins", "dino", "swav", "draws"])
+@pytest.mark.parametrize(
+    "name", ["simclr", "byol", "vicreg", "barlow_twins", "dino", "swav", "hubert", "draws"]
+)
 def test_a_run_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(name, music, tmp_path, forked):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     start = time.monotonic()
@@ -96,7 +105,7 @@ def test_a_run_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(name,
     rows_when_killed = []
     while len(rows_when_killed) < 2:
         process = forked(train, name, music, parts)
-        while rows_when_killed and not _begun(parts):  # the second kill comes after a checkpoint
+        while rows_when_killed and not begun(parts):  # the second kill comes after a checkpoint
             time.sleep(0.001)
         time.sleep(random.uniform(0, 0.7 * taken))
         if process.exitcode is not None:  # it was faster
@@ -106,10 +115,10 @@ def test_a_run_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(name,
         process.join()
         rows_when_killed.append(len(read_metrics(parts)))
     _join(forked(train, name, music, parts))
-    (state, rows), (resumed, rows_too) = _state(whole), _state(parts)
+    (state, rows), (resumed, rows_too) = ended(whole), ended(parts)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert rows == rows_too, f"killed after {rows_when_killed} rows"
-    assert _equal(state, resumed), f"killed after {rows_when_killed} rows"
+    assert bitwise(state, resumed), f"killed after {rows_when_killed} rows"
 
 
 def _join(process):
@@ -141,13 +150,13 @@ def whole(music, tmp_path_factory):
     """The state of a run of six steps to which nothing happened."""
     out = tmp_path_factory.mktemp("whole")
     _fit(_simclr(), music, out)
-    return _state(out)
+    return ended(out)
 
 
 def _is_whole(out, whole):
-    state, rows = _state(out)
+    state, rows = ended(out)
     assert rows == whole[1]
-    return _equal(state["state_dict"], whole[0]["state_dict"]) and _equal(
+    return bitwise(state["state_dict"], whole[0]["state_dict"]) and bitwise(
         state["optimizer_states"], whole[0]["optimizer_states"]
     )
 
@@ -182,7 +191,7 @@ def test_a_streamed_run_goes_on_where_it_stopped(streamed, tmp_path):
     with pytest.raises(SystemExit):
         _fit(_simclr(3, lambda: os.kill(os.getpid(), signal.SIGTERM)), streamed, tmp_path / "parts")
     _fit(_simclr(), streamed, tmp_path / "parts")
-    assert _is_whole(tmp_path / "parts", _state(tmp_path / "whole"))
+    assert _is_whole(tmp_path / "parts", ended(tmp_path / "whole"))
 
 
 def test_a_streamed_run_that_diverges_names_its_tracks(streamed, tmp_path):
@@ -201,7 +210,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_step(music, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         _fit(_simclr(3, twice), music, tmp_path)
     assert signal.getsignal(signal.SIGINT) is before
-    assert not _begun(tmp_path)
+    assert not begun(tmp_path)
 
 
 def test_slurm_is_asked_to_run_the_job_again(music, tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
-from waves import wave_encoder, waves
+from waves import learned, wave_encoder, waves
 
 from mvssl.encoders import WaveTransformer
 from mvssl.pretext import Data2Vec
@@ -69,6 +69,13 @@ def test_the_study_has_its_numbers():
     assert momenta == pytest.approx([0.999, 0.99945, 0.9999, 0.9999])
     assert Data2Vec(encoder).target_layers == 8
     assert Data2Vec(encoder, target_layers=12, preset="music2vec").target_layers == 12
+
+
+@pytest.mark.slow
+def test_masked_frames_are_predicted_better_than_by_what_knows_no_clip():
+    terms = learned(Data2Vec, 150)
+    assert terms["loss"] < 0.8 * terms["constant"]
+    assert terms["target_std"] > 0.2
 
 
 @pytest.mark.parametrize(("part", "name"), [("predict", "prediction_std"), ("teacher", "target_std")])

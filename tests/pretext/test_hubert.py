@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 from torchaudio.models import hubert_pretrain_model
-from waves import wave_encoder, waves
+from waves import learned, wave_encoder, waves
 
 from mvssl.encoders import WaveTransformer, save_encoder
 from mvssl.functional import cluster_logits
@@ -84,6 +84,12 @@ def test_the_loss_and_its_terms_fit_together():
     assert abs(losses[0.0] - losses[1.0]) > 1e-3
     assert 1 / 6 <= terms["most_frequent"] <= 1
     assert 0 <= terms["accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_masked_tones_are_told_from_what_is_heard_beside_them():
+    terms = learned(lambda encoder: HuBERT(encoder, clusters=6, projection_dim=16), 40)
+    assert terms["accuracy"] > 0.9 > 0.5 > terms["most_frequent"]
 
 
 def test_without_clusters_it_says_what_to_do():

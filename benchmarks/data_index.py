@@ -4,11 +4,11 @@ Each corpus is opened by a process of its own, which says how long that took and
 (not mapped from the disk) it has more than before. Sampling is what a batch of 256 costs before any audio is
 read: its rows in the order of the epoch, and the names, durations and groups of its tracks.
 
-With ``--direct`` the columns of the index are written as they are, without a manifest: building takes more
-than a minute per million tracks on a busy core, and opening does not know the difference.
+With ``--direct`` the columns of the index are written as they are, without a manifest: building takes about a
+minute per million tracks, and opening does not know the difference.
 
     python benchmarks/data_index.py --tracks 1_000_000 > benchmarks/results/data_index_1m_cpu2.json
-    python benchmarks/data_index.py --tracks 10_000_000 --direct > benchmarks/results/data_index_10m_cpu2.json
+    python benchmarks/data_index.py --tracks 10_000_000 > benchmarks/results/data_index_10m_cpu2.json
 """
 
 import argparse

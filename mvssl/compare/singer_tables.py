@@ -140,6 +140,6 @@ def write_singers(path: Path, comparison: Comparison, summary: Summary, rows: Se
         for row in rows:
             for metric in comparison.kind.metrics:
                 found = summary.at(row.method, 1.0, metric.name)
-                described = (row.upstream, row.audio.separation, row.audio.gated, row.mode, row.layers)
+                told = (row.audio.separation, row.audio.gated, row.mode, row.layers, metric.name)
                 values = (f"{value:.4f}" for value in (found.mean, found.low, found.high))
-                writer.writerow((*described, metric.name, *values))
+                writer.writerow((comparison.titles[row.upstream], *told, *values))

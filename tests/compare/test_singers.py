@@ -68,7 +68,7 @@ def test_the_script_compares_audio_modes_and_upstreams(singers, run, tmp_path, m
         ("right", "False"), ("right", "True")
     }  # fmt: skip
     told = {row["upstream"]: row["hidden_state"] for row in rows if row["mode"] == "frozen"}
-    assert told == {"mel_statistics": "embedding", "mine": "embedding"}
+    assert told == {"mel statistics": "embedding", "mine": "embedding"}
     page = (tmp_path / "report.html").read_text()
     for text in (
         "Who sings?",
@@ -81,7 +81,7 @@ def test_the_script_compares_audio_modes_and_upstreams(singers, run, tmp_path, m
     comparison = load_comparison(tmp_path)
     assert comparison.baselines[0] == "mel_statistics@right"
     assert open_corpus(tmp_path / "audio/right-gated").seconds.max() < 1.4
-    alone = next(row for row in rows if row["upstream"] == "mel_statistics")
+    alone = next(row for row in rows if row["upstream"] == "mel statistics")
     assert float(alone["value"]) == 1.0  # the voice alone tells three pitches apart
 
 

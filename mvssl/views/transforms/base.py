@@ -45,6 +45,8 @@ class Transform(nn.Module, ABC):
         needs_frontend: Whether it must know the front end that made the log-mels it gets.
         remembers: Whether earlier inputs have a part in what it does; in evaluation mode it takes up no more.
         spares: Whether an example that it is applied to may come out as it went in.
+        alike: Name of the parameter that examples transformed at a time should be alike in, because the
+            greatest decides what all cost.
 
     Raises:
         ValueError: If ``p`` is not a probability or a range is reversed.
@@ -57,6 +59,7 @@ class Transform(nn.Module, ABC):
     needs_frontend: bool = False
     remembers: bool = False
     spares: bool = False
+    alike: str | None = None
 
     def __init__(self, p: float = 1.0, **ranges: Range) -> None:
         super().__init__()
@@ -159,9 +162,12 @@ class Transform(nn.Module, ABC):
     def _transformed(self, x: Tensor, params: Params) -> Tensor:
         """Transforms what is to be transformed, in place or not."""
         rows = params["applied"].nonzero().squeeze(1)
-        rest = {name: value[rows].to(x.device) for name, value in params.items() if name != "applied"}
         at_once = self._at_once(x)
-        if len(rows) == len(x) <= at_once:
+        everything = len(rows) == len(x) <= at_once
+        if self.alike is not None and not everything:
+            rows = rows[params[self.alike][rows].argsort(stable=True)]
+        rest = {name: value[rows].to(x.device) for name, value in params.items() if name != "applied"}
+        if everything:
             return self.transform(x, rest)
         for start in range(0, len(rows), at_once):
             some = slice(start, start + at_once)

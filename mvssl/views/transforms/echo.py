@@ -52,9 +52,9 @@ class Reverb(Transform):
 
     The reverberation is the sound convolved with white noise that decays exponentially, as a natural-sounding
     hall does (J. A. Moorer, "About This Reverberation Business", Computer Music Journal 3(2), 1979). It falls
-    by 60 dB in T60 = 0.2 s × 10^room_size: a furnished room at 0, a concert hall at 1. The octave around f
-    falls faster, in T60 / (1 + damping × f / 1 kHz), and has as much less power. Undamped reverberation has
-    the power of the sound, so that ``wet`` is the share of the energy that reverberates.
+    by 60 dB in T60 = 0.2 s × 10^room_size, where it ends: a furnished room at 0, a concert hall at 1. The
+    octave around f falls faster, in T60 / (1 + damping × f / 1 kHz), and has as much less power. Undamped
+    reverberation has the power of the sound, so that ``wet`` is the share of the energy that reverberates.
 
     The noise is a stretch, at a drawn place, of a long recording made once: the same key hears the same room
     in every batch and on every device. What sounded before the clip does not reverberate in it.
@@ -72,6 +72,7 @@ class Reverb(Transform):
 
     SECONDS = 8
     BLOCK = 256
+    alike = "room_size"
     noise: Tensor
 
     def __init__(
@@ -104,10 +105,10 @@ class Reverb(Transform):
         return (1 - wet).sqrt() * x + wet.sqrt() * torch.fft.irfft(spectra, size)[:, :samples]
 
     def _rooms(self, params: Params) -> Tensor:
-        """Impulse responses (batch, samples), as long as the longest that the range of sizes allows."""
-        length = self._length
-        t60 = _t60(params["room_size"])
-        first = (params["place"] * (self.noise.shape[1] - length)).long()
+        """Impulse responses (batch, samples): on a CPU as long as the longest, else as the range allows."""
+        t60, most = _t60(params["room_size"]), self._length(self.ranges["room_size"][1])
+        length = self._length(params["room_size"].max().item()) if t60.device.type == "cpu" else most
+        first = (params["place"] * (self.noise.shape[1] - most)).long()
         bands = self.noise.unfold(1, length, 1)[:, first].transpose(0, 1).unflatten(2, (-1, self.BLOCK))
         # Per sample and octave, (batch, bands): what the logarithm of the amplitude falls by.
         fall = (1 + params["damping"].unsqueeze(1) * self._octaves().to(t60) / 1000) / t60.unsqueeze(1)
@@ -115,13 +116,15 @@ class Reverb(Transform):
         # exp(−fall · sample), made of two short ones; bounded, because numbers too small for fp32 are slow.
         within = torch.arange(self.BLOCK, device=fall.device)
         before = torch.arange(0, length, self.BLOCK, device=fall.device)
-        decay = (before * -fall.unsqueeze(2)).clamp_min(-40).exp().unsqueeze(3)
+        decay = (before * -fall.unsqueeze(2)).clamp_min(-40).exp()
+        # Each ends at its own T60, so that it does not matter which others are made with it.
+        decay = (decay * (before < self.sample_rate * t60[:, None, None])).unsqueeze(3)
         rooms = (bands * decay * (within * -fall.unsqueeze(2)).exp().unsqueeze(2)).sum(1).flatten(1)
         return rooms * (t60 * (self.sample_rate / (6 * math.log(10)))).rsqrt().unsqueeze(1)
 
-    @property
-    def _length(self) -> int:
-        seconds = _t60(torch.tensor(self.ranges["room_size"][1])).item()
+    def _length(self, room_size: float) -> int:
+        """Whole blocks that a room of some size takes, in samples."""
+        seconds = _t60(torch.tensor(room_size)).item()
         return -(-math.ceil(seconds * self.sample_rate) // self.BLOCK) * self.BLOCK
 
     def _octaves(self) -> Tensor:
@@ -131,7 +134,7 @@ class Reverb(Transform):
 
     def _record(self) -> Tensor:
         """White noise (octaves, samples): the sum over octaves has variance 1."""
-        samples = fast_size(self._length + self.SECONDS * self.sample_rate)
+        samples = fast_size(self._length(self.ranges["room_size"][1]) + self.SECONDS * self.sample_rate)
         spectrum = torch.fft.rfft(torch.from_numpy(generator(1).standard_normal(samples, np.float32)))
         frequencies = torch.fft.rfftfreq(samples, 1 / self.sample_rate)
         octaves = self._octaves()

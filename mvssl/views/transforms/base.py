@@ -16,7 +16,7 @@ from mvssl.frontends import Frontend, Waveform
 from mvssl.seeding import uniform
 
 # Numbers transformed at a time on a CPU: enough for all cores, and not so many that they leave its caches.
-AT_ONCE = 2**19
+AT_ONCE = 2**20
 
 Params = dict[str, Tensor]
 Range = tuple[float, float]

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvssl.views.transforms.base import Params, Range, Transform
+from mvssl.views.transforms.base import AT_ONCE, Params, Range, Transform
 
 # Splicing, in seconds: how often, how long the cross-fade, how much of the sound is compared, and how far
 # apart the places may be that it is compared at. The last lets a splice be put off once at seven semitones:
@@ -16,7 +16,6 @@ HOP, FADE, MATCH, SEARCH = 0.032, 0.012, 0.02, 0.028
 # Resampling: zero crossings of the kernel on each side, samples made at a time, and the number of fractions
 # of a sample at which the kernel is computed, to be interpolated between by a polynomial.
 ZEROS, BLOCK, FRACTIONS = 8, 16, 4
-AT_ONCE = 2**20  # numbers that the parts of a polynomial are made of at a time on a CPU
 
 
 class Speed(Transform):

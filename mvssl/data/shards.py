@@ -132,7 +132,12 @@ class SliceReader(Reader):
         require_checksum(self.path, self._samples.view(np.uint8), self._checksum)
 
     def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        return np.multiply(self._samples[first : first + count], INT16_SCALE, out=out, dtype=np.float32)
+        samples = self._samples[first : first + count]
+        if out is None:
+            out = np.empty(len(samples), np.float32)
+        out[:] = samples  # a product of integers, converted piece by piece, takes a quarter longer
+        out *= INT16_SCALE
+        return out
 
 
 class MemberReader(AudioReader):

@@ -6,7 +6,6 @@ from typing import Literal
 import torch
 import torchaudio.functional as AF
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mvssl.frontends.base import Compression, Frontend, forget
 
@@ -101,7 +100,8 @@ class LogMel(Frontend):
         self.stft = _nnaudio_stft(n_fft, hop_length) if backend == "nnaudio" else None
 
     def bands(self, audio: Tensor) -> Tensor:
-        squares = self._spectra(audio).flatten(2).square()
+        spectra = self._spectra(audio).flatten(2)
+        squares = spectra.square() if spectra.requires_grad else spectra.square_()
         power: Tensor = self.filters(squares.flatten(0, 1))
         return power.unflatten(0, squares.shape[:2])
 
@@ -110,7 +110,9 @@ class LogMel(Frontend):
         if self.stft is not None:
             spectra: Tensor = self.stft(audio)
             return spectra.transpose(1, 2)
-        padded = F.pad(audio.unsqueeze(1), (self.margin, self.margin), mode="reflect").squeeze(1)
+        # Mirrored by hand: torch's own padding takes as long as a third of the FFT.
+        before, behind = audio[:, 1 : self.margin + 1], audio[:, -self.margin - 1 : -1]
+        padded = torch.cat([before.flip(1), audio, behind.flip(1)], 1)
         frames = padded.unfold(1, self.n_fft, self.hop_length) * self.window
         return torch.view_as_real(torch.fft.rfft(frames))
 

@@ -223,7 +223,7 @@ def _wins(comparison: Comparison, summary: Summary) -> str:
 
 def _not_above_random(comparison: Comparison, summary: Summary) -> str:
     """Pretexts that at some fractions do not beat the untrained encoder."""
-    sentences = []
+    by_place: dict[str, list[str]] = {}
     for pretext in comparison.judged(comparison.pretexts):
         flat = []
         for fraction in comparison.fractions:
@@ -233,8 +233,11 @@ def _not_above_random(comparison: Comparison, summary: Summary) -> str:
                 flat.append(percent(fraction))
         if flat:
             where = "any fraction" if len(flat) == len(comparison.fractions) else listed(flat)
-            sentences.append(f"{comparison.title(pretext)} does not beat the random encoder at {where}.")
-    return " ".join(sentences)
+            by_place.setdefault(where, []).append(comparison.title(pretext))
+    return " ".join(
+        f"{listed(names)} {'does' if len(names) == 1 else 'do'} not beat the random encoder at {where}."
+        for where, names in by_place.items()
+    )
 
 
 def cautions(comparison: Comparison) -> list[str]:

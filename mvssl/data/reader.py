@@ -170,6 +170,14 @@ class Reader(ABC):
         return audio[skip : skip + count]
 
 
+def scaled(samples: NDArray[np.int16], out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    """Samples of 16 bits from −1 to 1; a product that converts piece by piece takes a quarter longer."""
+    found = np.empty(samples.shape, np.float32) if out is None else out
+    found[:] = samples
+    found *= INT16_SCALE
+    return found
+
+
 def into(out: NDArray[np.float32] | None, audio: NDArray[np.float32]) -> NDArray[np.float32]:
     """The samples, copied to where they were asked for."""
     if out is None:

@@ -12,7 +12,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from mvssl.data._stderr import mpg123_filter
-from mvssl.data.reader import INT16_SCALE, AudioFileError, AudioInfo, Reader, into
+from mvssl.data.reader import AudioFileError, AudioInfo, Reader, into, scaled
 
 # After a seek, MP3 frames refer back to data that was never read (the bit reservoir: up to 511 bytes,
 # nine frames at 38 kbit/s), and decode to something else until that has passed. With 2,304 samples of
@@ -223,8 +223,8 @@ class AudioReader(Reader):
         self._decode(first - run_up, audio)
         if audio.dtype == np.int16:
             if self.channels == 1:
-                return np.multiply(audio[:, 0], INT16_SCALE, out=out, dtype=np.float32)
-            return into(out, _mixed_down(np.multiply(audio, INT16_SCALE, dtype=np.float32)))
+                return scaled(audio[:, 0], out)
+            return into(out, _mixed_down(scaled(audio)))
         mono = _mixed_down(audio[run_up:])  # only MP3s have a run-up, and they are never int16
         self._require_sound(mono, first)
         return into(out, mono)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mvssl.data.reader import INT16_SCALE, AudioFileError, Reader
+from mvssl.data.reader import AudioFileError, Reader, scaled
 from mvssl.data.reading import AudioReader
 
 ShardFormat = Literal["int16", "tar"]
@@ -132,12 +132,7 @@ class SliceReader(Reader):
         require_checksum(self.path, self._samples.view(np.uint8), self._checksum)
 
     def _native(self, first: int, count: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
-        samples = self._samples[first : first + count]
-        if out is None:
-            out = np.empty(len(samples), np.float32)
-        out[:] = samples  # a product of integers, converted piece by piece, takes a quarter longer
-        out *= INT16_SCALE
-        return out
+        return scaled(self._samples[first : first + count], out)
 
 
 class MemberReader(AudioReader):

@@ -123,10 +123,8 @@ class WaveTransformer(Encoder):
             nn.LayerNorm(before[-1]), nn.Linear(before[-1], embed_dim), nn.Dropout(dropout)
         )
         self.positions = _positions(positions, embed_dim, reach)
-        norms: list[nn.Module] = [
-            nn.LayerNorm(embed_dim),
-            nn.Identity(),
-        ]  # before the first layer, and behind the last
+        # Before the first layer, and behind the last.
+        norms: list[nn.Module] = [nn.LayerNorm(embed_dim), nn.Identity()]
         first, self.end = norms[::-1] if norm_first else norms
         self.norm = nn.Sequential(first, nn.Dropout(dropout))
         self.layers = nn.ModuleList(WaveLayer(embed_dim, heads, dropout, norm_first) for _ in range(depth))
